@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+# Everything here works in a fresh clone with Python 3.11 (or later), git and make.
+#
+#   make demo        run the main job on real input and say what happened
+#   make test        the tests, with line coverage
+#   make test-slow   the sweeps that `make test` leaves out
+#   make lint        ruff and mypy
+#   make bench       the benchmarks; rewrites benchmarks/RESULTS.md
+#   make clean       remove what these commands made
+#
+# PYTHON=/path/to/python chooses the interpreter, VENV=folder the virtual environment.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test test-slow lint format bench install clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -B examples/demo.py
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m slow --hypothesis-profile=thorough $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy --strict
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks series --results benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks store --results benchmarks/RESULTS.md
+
+install: $(VENV)/.installed
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "casstore needs Python 3.11 or later; set PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@echo "Making the virtual environment $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Installing casstore into $(VENV) ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing casstore and its test tools into $(VENV) ..."
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@$(PIP) install --editable '.[dev,peers]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf benchmarks/.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

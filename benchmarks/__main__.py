@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""``python -m benchmarks NAME``: runs one benchmark, prints its tables, and writes JSON on request."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.options import Options
+from benchmarks.process import BenchmarkError
+from benchmarks.table import Result
+
+BENCHMARKS = {
+    "series": "ten releases of a project stored one after another, against restic, borg, git and casync",
+    "store": "chunking, reading, many threads, opening, memory (parts: hash get threads open memory)",
+    "chunks": "the series with average chunks of 4, 8, 16 and 32 KiB",
+}
+
+
+def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
+    listing = "\n".join(f"  {name:8} {text}" for name, text in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"benchmarks:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="replace this benchmark's part of a Markdown file")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="medians of N runs (default 3)")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure this tool or part only")
+    parser.add_argument("--releases", type=Path, metavar="DIR", help="unpacked releases, DIR/VERSION, instead of pip")
+    parser.add_argument(
+        "--large-mib", type=int, default=1024, metavar="N", help="size of the large file (default 1024)"
+    )
+    parser.add_argument("--objects", type=int, default=1_000_000, metavar="N", help="objects in the store to open")
+    default = os.environ.get("CASSTORE_BENCHMARK_CACHE") or Path(__file__).parent / ".cache"
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default,
+        metavar="DIR",
+        help="folder for downloads, work and built stores (default $CASSTORE_BENCHMARK_CACHE or benchmarks/.cache)",
+    )
+    found = parser.parse_args(words)
+    if found.repeat < 1 or found.large_mib < 1 or found.objects < 1:
+        parser.error("numbers are 1 or more")
+    cache = found.cache.resolve()
+    work = cache / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    large = found.large_mib * 2**20
+    return found, Options(cache, work, found.repeat, found.releases, tuple(found.only), large, found.objects)
+
+
+def main(words: list[str] | None = None) -> int:
+    arguments, options = parse(words)
+    try:
+        result: Result = importlib.import_module(f"benchmarks.{arguments.name}").run(options)
+    except BenchmarkError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    print(f"# {result.name}\n")
+    print(result.render())
+    if arguments.json:
+        result.save_json(arguments.json)
+    if arguments.results:
+        result.save_markdown(arguments.results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

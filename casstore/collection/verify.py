@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+"""Verify: is all that is kept whole, and does everything lead where it says?
+
+Three passes, each with bounded memory: every record against its address; every segment record by record, so that
+damage in dead bytes is named too; every ref, snapshot and tree, down to the contents and their sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from casstore.address import Address
+from casstore.errors import CasstoreError, CorruptionError, NotFoundError
+from casstore.format.index_entry import DAMAGED_FLAG
+from casstore.format.kinds import CHUNK, CHUNK_LIST
+from casstore.format.node import Node
+from casstore.format.snapshot import FILES
+from casstore.snapshots import Refs, Snapshots, decode_key, log
+from casstore.storage import Storage
+from casstore.storage.watch import Bitmap
+from casstore.tree import Checked, check_tree, walk_nodes
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that is not as it should be.
+
+    Attributes:
+        what: ``"record"``, ``"segment"``, ``"content"``, ``"tree"``, ``"snapshot"``, or ``"ref"``.
+        message: What is wrong, in words.
+        address: 32 bytes of the object concerned, where there is one.
+        segment: Its segment.
+        offset: Its place in the segment, in bytes.
+        where: Refs and paths that are hurt, as ``NAME:files/path``.
+    """
+
+    what: str
+    message: str
+    address: Address | None = None
+    segment: int | None = None
+    offset: int | None = None
+    where: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was looked at, and what is damaged."""
+
+    records: int = 0
+    bytes: int = 0
+    segments: int = 0
+    refs: int = 0
+    snapshots: int = 0
+    nodes: int = 0
+    contents: int = 0
+    read_data: bool = True
+    damage: list[Damage] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        state = f"{len(self.damage)} damaged" if self.damage else "sound"
+        return (
+            f"{state}: {self.records} records ({self.bytes} bytes) in {self.segments} segments, "
+            f"{self.snapshots} snapshots, {self.nodes} nodes and {self.contents} contents behind {self.refs} refs"
+        )
+
+
+def verify(
+    storage: Storage, snapshots: Snapshots, refs: Refs, *, read_data: bool = True, progress: Progress | None = None
+) -> VerifyReport:
+    """A report of a sound store.
+
+    Args:
+        storage: The store's storage.
+        snapshots: Its snapshots.
+        refs: Its refs.
+        read_data: Read and hash every record; without it only metadata is read and contents must merely be there.
+        progress: Called with a phase, how many are done, and None.
+
+    Raises:
+        CorruptionError: Something is damaged; ``report`` names everything that is.
+    """
+    report = VerifyReport(read_data=read_data)
+    _Verifier(storage, snapshots, refs, report, progress).run()
+    if report.damage:
+        first = report.damage[0]
+        raise CorruptionError(
+            f"{len(report.damage)} things are damaged, the first: {first.message} "
+            "Import or put the same content again to heal it; the report names all.",
+            address=first.address,
+            segment=first.segment,
+            offset=first.offset,
+            report=report,
+        )
+    return report
+
+
+class _Verifier:
+    def __init__(
+        self, storage: Storage, snapshots: Snapshots, refs: Refs, report: VerifyReport, progress: Progress | None
+    ) -> None:
+        self._storage = storage
+        self._snapshots = snapshots
+        self._refs = refs
+        self._report = report
+        self._progress = progress
+        self._bad: set[Address] = set()
+        self._sound = Bitmap()
+        self._checked: Checked = {}
+
+    def run(self) -> None:
+        if self._report.read_data:
+            self._records()
+            self._segments()
+        self._states()
+
+    def _tell(self, phase: str, done: int) -> None:
+        if self._progress is not None and done % 1000 == 0:
+            self._progress(phase, done, None)
+
+    def _add(self, what: str, error: CasstoreError, address: Address | None = None, where: Iterable[str] = ()) -> None:
+        address = address or (Address(error.address) if error.address else None)
+        self._report.damage.append(Damage(what, error.message, address, error.segment, error.offset, tuple(where)))
+
+    def _records(self) -> None:
+        storage, report = self._storage, self._report
+        for address, entry in storage.backend.scan():
+            report.records += 1
+            report.bytes += entry.record_bytes
+            self._tell("records", report.records)
+            try:
+                storage.get_record(entry.kind, address)
+                if entry.kind == CHUNK:
+                    self._sound.add(entry.segment, entry.ordinal)
+            except CorruptionError as error:
+                self._bad.add(address)
+                self._add("record", error, address)
+            except NotFoundError as error:
+                # Deleted by a collection since the scan began.
+                if storage.backend.find(address) is not None:
+                    self._add("record", error, address)
+
+    def _segments(self) -> None:
+        for problem in self._storage.backend.check_segments():
+            self._report.damage.append(Damage("segment", problem.message, None, problem.segment, problem.offset))
+        self._report.segments = len(self._storage.backend.segments())
+
+    def _states(self) -> None:
+        seen: set[Address] = set()
+        for name, snapshot_id in self._refs.ids():
+            self._report.refs += 1
+            try:
+                for snapshot in log(self._snapshots, self._snapshots.get(snapshot_id)):
+                    if snapshot.id in seen:
+                        continue
+                    seen.add(snapshot.id)
+                    self._report.snapshots += 1
+                    label = name if snapshot.id == snapshot_id else snapshot.id.hex()[:12]
+                    for root_name, root in snapshot.roots.items():
+                        self._tree(f"{label}:{root_name}", root, root_name == FILES)
+            except (CorruptionError, NotFoundError) as error:
+                self._add("snapshot", error, where=[name])
+
+    def _tree(self, label: str, root: Address, tree: bool) -> None:
+        nodes = self._snapshots.nodes
+        try:
+            check_tree(nodes, root, tree=tree, checked=self._checked)
+        except (CorruptionError, NotFoundError) as error:
+            self._add("tree", error, where=[label])
+        known = self._sound
+
+        def skip(address: Address) -> bool:
+            entry = self._storage.backend.find(address)
+            return entry is not None and (entry.segment, entry.ordinal) in known
+
+        try:
+            for address, node in walk_nodes(nodes, root, skip):
+                self._report.nodes += 1
+                self._tell("nodes", self._report.nodes)
+                whole = self._leaf(label, node)
+                entry = self._storage.backend.find(address)
+                # Only leaves are left out next time: what lies below an inner node may be hurt.
+                if whole and not node.height and entry is not None:
+                    known.add(entry.segment, entry.ordinal)
+        except (CorruptionError, NotFoundError) as error:
+            if error.address is None or Address(error.address) not in self._bad:
+                self._add("tree", error, where=[label])
+
+    def _leaf(self, label: str, node: Node) -> bool:
+        whole = True
+        if node.height:
+            return whole
+        for place, key in enumerate(node.keys):
+            entry = node.entry(place)
+            if entry.address is None or entry.inline is not None:
+                continue
+            where = f"{label}/{decode_key(key)}"
+            try:
+                if entry.kind == _SNAPSHOT_ENTRY:
+                    self._snapshots.fields(entry.address)
+                else:
+                    self._content(entry.address, entry.size)
+            except (CorruptionError, NotFoundError) as error:
+                self._add("content", error, entry.address, [where])
+                whole = False
+        return whole
+
+    def _content(self, address: Address, size: int) -> None:
+        storage = self._storage
+        found = storage.backend.find(address)
+        if found is None or found.kind not in (CHUNK, CHUNK_LIST):
+            raise CorruptionError(f"the content {address.hex()} is missing.", address=address)
+        if found.flags & DAMAGED_FLAG or address in self._bad:
+            raise storage.backend.damaged(address)
+        if found.kind == CHUNK:
+            if found.raw_bytes != size:
+                raise CorruptionError(f"the content {address.hex()} is not {size} bytes long.", address=address)
+        elif (found.segment, found.ordinal) not in self._sound:
+            self._list(address, size)
+            self._sound.add(found.segment, found.ordinal)
+        self._report.contents += 1
+
+    def _list(self, address: Address, size: int) -> None:
+        storage = self._storage
+        if storage.content_size(address) != size:
+            raise CorruptionError(f"the content {address.hex()} is not {size} bytes long.", address=address)
+        if self._report.read_data:
+            storage.check_content(address)
+            return
+        waiting = [address]
+        while waiting:
+            pieces = storage.chunk_list(waiting.pop())
+            for piece, length in () if pieces is None else pieces.pieces:
+                entry = storage.backend.find(piece)
+                if entry is None or entry.flags & DAMAGED_FLAG:
+                    raise CorruptionError(f"the piece {piece.hex()} of {address.hex()} is missing.", address=piece)
+                if entry.kind == CHUNK_LIST:
+                    waiting.append(piece)
+                elif entry.raw_bytes != length:
+                    raise CorruptionError(f"the piece {piece.hex()} is not {length} bytes long.", address=piece)
+
+
+_SNAPSHOT_ENTRY = 5

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""zstandard frames, bounded before anything is unpacked.
+
+Contexts are reused, one per thread. Every frame states its size; a reader compares that with the record's raw length
+*before* decompressing, because the package ignores ``max_output_size`` when a frame states one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+import zstandard
+
+from casstore.errors import CorruptionError, FormatVersionError
+from casstore.format.kinds import ENCODING_NAMES, MAX_RAW_BYTES, RAW, ZSTD
+
+MIN_COMPRESS_BYTES: Final = 48
+"""Shorter data never gets smaller by a frame of its own."""
+
+_contexts = threading.local()
+_frame_size = zstandard.frame_content_size
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    try:
+        context: zstandard.ZstdDecompressor = _contexts.decompressor
+    except AttributeError:
+        context = _contexts.decompressor = zstandard.ZstdDecompressor()
+    return context
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    try:
+        if _contexts.level == level:
+            context: zstandard.ZstdCompressor = _contexts.compressor
+            return context
+    except AttributeError:
+        pass
+    context = _contexts.compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+    _contexts.level = level
+    return context
+
+
+def compress(raw: bytes, level: int) -> tuple[int, bytes]:
+    """Encoding and stored bytes of ``raw``: a frame where that saves at least a sixteenth, else ``raw`` itself."""
+    size = len(raw)
+    if size >= MIN_COMPRESS_BYTES:
+        frame = _compressor(level).compress(raw)
+        if len(frame) < size - (size >> 4):
+            return ZSTD, frame
+    return RAW, raw
+
+
+def compress_batch(items: Sequence[bytes], level: int) -> list[tuple[int, bytes]]:
+    """``compress`` of each item, without the interpreter lock where that pays (one native call for all of them)."""
+    if len(items) < 4 or any(not item for item in items):
+        return [compress(item, level) for item in items]
+    frames = _compressor(level).multi_compress_to_buffer(list(items), threads=1)
+    result: list[tuple[int, bytes]] = []
+    for place, raw in enumerate(items):
+        frame = frames[place]
+        size = len(raw)
+        if size >= MIN_COMPRESS_BYTES and len(frame) < size - (size >> 4):
+            result.append((ZSTD, frame.tobytes()))
+        else:
+            result.append((RAW, raw))
+    return result
+
+
+def decompress(encoding: int, stored: bytes, raw_bytes: int) -> bytes:
+    """The ``raw_bytes`` bytes that ``stored`` holds.
+
+    Raises:
+        CorruptionError: Not a frame, or one of another size.
+        FormatVersionError: An encoding of a later version.
+    """
+    if encoding == RAW:
+        if len(stored) == raw_bytes:
+            return stored
+        raise CorruptionError(f"a record holds {len(stored)} bytes instead of {raw_bytes}; run `casstore verify`.")
+    if encoding != ZSTD:
+        name = ENCODING_NAMES.get(encoding, str(encoding))
+        raise FormatVersionError(
+            f"a record is encoded as {name}, which this casstore cannot read; install a later one."
+        )
+    try:
+        if _frame_size(stored) != raw_bytes or raw_bytes > MAX_RAW_BYTES:
+            raise CorruptionError("a compressed record claims another size than its header; run `casstore verify`.")
+        raw: bytes = _decompressor().decompress(stored, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptionError(f"a compressed record is damaged ({error}); run `casstore verify`.") from None
+    if len(raw) != raw_bytes:
+        raise CorruptionError("a compressed record unpacks to another size than its header; run `casstore verify`.")
+    return raw

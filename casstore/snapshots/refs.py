@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Refs: durable, mutable names of snapshots, moved by compare-and-set, with a history.
+
+A move is an event: first a record behind everything it refers to, then, in one synced batch, the ref and its history.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, MutableMapping
+
+from casstore.address import ADDRESS_BYTES, Address, check_address, event_address
+from casstore.errors import ConflictError, InvalidInputError, NotFoundError
+from casstore.format.event import RefMove, decode_ref_move, encode_ref_move, event_facts
+from casstore.format.index_entry import REF, history_prefix, ref_key
+from casstore.format.kinds import EVENT, SNAPSHOT
+from casstore.snapshots.snapshot import Snapshot, Snapshots
+
+MAX_NAME_BYTES = 255
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+
+
+def check_ref_name(name: object) -> str:
+    """``name`` itself, where it can name a ref: git's rules, and not all hex digits.
+
+    Raises:
+        InvalidInputError: It cannot.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidInputError(f"{name!r} is no ref name; give a text such as 'main' or 'try/3'.")
+    problem = None
+    if _FORBIDDEN.search(name):
+        problem = "holds a space, a control character, `..`, `//`, `@{` or one of ~ ^ : ? * [ \\"
+    elif name.startswith("/") or name.endswith(("/", ".")) or name == "@":
+        problem = "begins or ends with `/`, ends with `.`, or is `@`"
+    elif any(part.startswith(".") or part.endswith(".lock") for part in name.split("/")):
+        problem = "has a component that begins with `.` or ends with `.lock`"
+    elif name.startswith("-"):
+        problem = "begins with `-`"
+    elif _HEX.fullmatch(name):
+        problem = "is all hex digits and would pass for a snapshot id"
+    else:
+        try:
+            if len(name.encode()) > MAX_NAME_BYTES:
+                problem = f"is longer than {MAX_NAME_BYTES} bytes"
+        except UnicodeEncodeError:
+            problem = "is not valid Unicode"
+    if problem:
+        raise InvalidInputError(f"{name!r} cannot name a ref: it {problem}.", path=name)
+    return name
+
+
+class Refs(MutableMapping[str, Snapshot]):
+    """Names of snapshots, in the order of their names.
+
+    *Durability*: a move is durable on return; it is a sync point for all that was put before.
+    """
+
+    __slots__ = ("_actor", "_backend", "_snapshots")
+
+    def __init__(self, snapshots: Snapshots, actor: str | None) -> None:
+        self._snapshots = snapshots
+        self._backend = snapshots.storage.backend
+        self._actor = actor
+
+    def id_of(self, name: str) -> Address | None:
+        """Id of the snapshot that the ref names, or None where there is no such ref."""
+        value = self._backend.fact(ref_key(name))
+        return None if value is None else Address(value[:ADDRESS_BYTES])
+
+    def ids(self) -> Iterator[tuple[str, Address]]:
+        """Names and snapshot ids, in order, without reading the snapshots."""
+        for key, value in self._backend.facts(REF):
+            yield key[1:].decode(), Address(value[:ADDRESS_BYTES])
+
+    def __getitem__(self, name: str) -> Snapshot:
+        found = self.id_of(check_ref_name(name))
+        if found is None:
+            raise NotFoundError(f"no ref is named {name!r}; list refs with `casstore refs`.", path=name)
+        return self._snapshots.get(found)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.id_of(check_ref_name(name)) is not None
+
+    def __setitem__(self, name: str, snapshot: Snapshot) -> None:
+        with self._backend.write_lock():
+            self._move(name, self.id_of(check_ref_name(name)), self._id(snapshot), "set")
+
+    def __delitem__(self, name: str) -> None:
+        self.delete(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.ids())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.ids())
+
+    def delete(self, name: str, *, reason: str = "delete") -> RefMove:
+        """Removes a ref; ``undo`` brings it back as long as history is kept.
+
+        Raises:
+            NotFoundError: There is no such ref.
+        """
+        with self._backend.write_lock():
+            old = self.id_of(check_ref_name(name))
+            if old is None:
+                raise NotFoundError(f"no ref is named {name!r}; list refs with `casstore refs`.", path=name)
+            return self._move(name, old, None, reason)
+
+    def compare_and_set(
+        self,
+        name: str,
+        expected: Snapshot | Address | None,
+        new: Snapshot | Address | None,
+        *,
+        reason: str = "set",
+    ) -> RefMove:
+        """Moves a ref from ``expected`` to ``new``; ``None`` stands for "no such ref".
+
+        Raises:
+            ConflictError: The ref names something else by now; the message has both ids.
+            NotFoundError: ``new`` is not in the store.
+        """
+        with self._backend.write_lock():
+            current = self.id_of(check_ref_name(name))
+            wanted = self._id(expected)
+            if current != wanted:
+                raise ConflictError(
+                    f"the ref {name!r} names {_text(current)}, not {_text(wanted)} as expected; look at it with "
+                    f"`casstore refs history {name}` and decide again.",
+                    path=name,
+                    address=current,
+                )
+            return self._move(name, current, self._id(new), reason)
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a ref another name; its history stays under the old one, where ``undo`` finds it.
+
+        Raises:
+            NotFoundError: There is no ``old``.
+            ConflictError: ``new`` exists.
+        """
+        with self._backend.write_lock():
+            snapshot = self.id_of(check_ref_name(old))
+            if snapshot is None:
+                raise NotFoundError(f"no ref is named {old!r}; list refs with `casstore refs`.", path=old)
+            if self.id_of(check_ref_name(new)) is not None:
+                raise ConflictError(f"a ref named {new!r} exists; delete it first or choose another name.", path=new)
+            self._move(new, None, snapshot, f"renamed from {old}")
+            self._move(old, snapshot, None, f"renamed to {new}")
+
+    def history(self, name: str) -> list[RefMove]:
+        """The moves of a ref, newest first; empty where it never existed."""
+        moves = [decode_ref_move(payload) for _, payload in self._backend.facts(history_prefix(check_ref_name(name)))]
+        return moves[::-1]
+
+    def undo(self, name: str) -> RefMove:
+        """Takes back the last move; done twice, it takes back the undo.
+
+        Raises:
+            NotFoundError: The ref has no history, or the state it named before was collected.
+        """
+        with self._backend.write_lock():
+            moves = self.history(name)
+            if not moves:
+                raise NotFoundError(f"the ref {name!r} has no history, so there is nothing to undo.", path=name)
+            last = moves[0]
+            return self._move(name, last.new, last.old, f"undo of {last.number}")
+
+    def _move(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
+        backend = self._backend
+        if new is not None:
+            entry = backend.find(new)
+            if entry is None or entry.kind != SNAPSHOT:
+                raise NotFoundError(f"no snapshot has the id {new.hex()}; it may have been collected.", address=new)
+            backend.hit(new, entry)
+        move = RefMove(
+            name=name,
+            old=old,
+            new=new,
+            number=backend.next_event(),
+            time_ns=time.time_ns(),
+            actor=self._who(),
+            reason=reason,
+        )
+        payload = encode_ref_move(move)
+        storage = self._snapshots.storage
+        backend.put([storage.record(EVENT, event_address(payload), payload)])
+        backend.sync(event_facts(payload))
+        return move
+
+    def _who(self) -> str:
+        if self._actor is None:
+            import pwd
+
+            try:
+                self._actor = pwd.getpwuid(os.getuid()).pw_name
+            except KeyError:
+                self._actor = str(os.getuid())
+        return self._actor
+
+    @staticmethod
+    def _id(snapshot: Snapshot | Address | None) -> Address | None:
+        if isinstance(snapshot, Snapshot):
+            return snapshot.id
+        return None if snapshot is None else check_address(snapshot)
+
+
+def _text(address: Address | None) -> str:
+    return "nothing" if address is None else address.hex()[:12]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""The interface behind which objects are kept: put, get, contains, delete, scan, sync, used bytes.
+
+Three backends stand behind it and pass one conformance suite (``casstore.testing.backends``): segments, a file per
+object, and memory. A backend knows records, not what they mean: verification, compression and chunk lists lie above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from casstore.address import Address
+from casstore.errors import CorruptionError
+from casstore.format.index_entry import IndexEntry
+from casstore.format.record import Record
+from casstore.storage.watch import Watch
+
+
+class SegmentInfo(NamedTuple):
+    """A segment as it lies on disk: its length in bytes, its records, and whether it is on its way out."""
+
+    segment: int
+    total_bytes: int
+    records: int
+    condemned: bool
+
+
+class Backend(Protocol):
+    """Records by address, and small facts beside them. All methods are thread-safe.
+
+    *Durability*: what ``put`` took is readable at once and durable once ``sync`` returned.
+    """
+
+    read_only: bool
+    sweeping: bool
+    """Set while a collection deletes; decisions and deletions are made under ``write_lock``."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether any record is known to be damaged or cut off: then a list in place does not prove its pieces are."""
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Keeps records, in order. A record that is there already is written again only where it is marked damaged."""
+
+    def get(self, address: Address) -> Record:
+        """The record under ``address``, its header checked and its content not.
+
+        Raises:
+            NotFoundError: Nothing has that address.
+            CorruptionError: Something else lies where the record should be.
+        """
+
+    def contains(self, address: Address) -> bool:
+        """Whether a record that is not marked damaged lies under ``address``."""
+
+    def find(self, address: Address) -> IndexEntry | None:
+        """Where the record lies, or None; one that is marked damaged is found, with its flag."""
+
+    def touch(self, address: Address, stamp: int) -> None:
+        """Renews the time of the last hit, in seconds since 1970."""
+
+    def mark_damaged(self, address: Address) -> None:
+        """Remembers that the record's bytes are wrong, so that the next put of it writes it again."""
+
+    def damaged(self, address: Address) -> CorruptionError:
+        """Marks the record of ``address`` damaged; the error to raise for it."""
+
+    def delete(self, addresses: Sequence[Address]) -> int:
+        """Forgets records, at once and durably; returns how many there were. Space comes back by ``compact``."""
+
+    def scan(self, prefix: bytes = b"") -> Iterator[tuple[Address, IndexEntry]]:
+        """All records whose addresses begin with ``prefix``, in the order of their addresses."""
+
+    def sync(self, facts: Mapping[bytes, bytes | None] | None = None) -> None:
+        """Makes everything that was put durable, and ``facts`` with it in one step."""
+
+    def fact(self, key: bytes) -> bytes | None:
+        """A fact by its key in the index, or None."""
+
+    def facts(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The facts whose keys begin with ``prefix``, in order."""
+
+    def next_event(self) -> int:
+        """A number for the next event; call it with ``write_lock`` held."""
+
+    def write_lock(self) -> AbstractContextManager[object]:
+        """Held while several steps must not be mixed with other writers' steps; reentrant."""
+
+    def watch(self) -> AbstractContextManager[Watch]:
+        """A watch over what is put and hit until the context ends."""
+
+    def watches(self) -> list[Watch]:
+        """All watches that are open now."""
+
+    def hit(self, address: Address, entry: IndexEntry) -> bool:
+        """A put met a record that was there already: all open watches learn of it. False: a sweep took it meanwhile."""
+
+    def segments(self) -> list[SegmentInfo]:
+        """The segments as they are; one pseudo-segment for backends without segments."""
+
+    def check_segments(self) -> Iterator[CorruptionError]:
+        """Walks all files record by record; what is damaged, the dead among them too."""
+
+    def compact(self, segments: Sequence[int]) -> None:
+        """Moves what the index still knows out of ``segments`` and gives their space back."""
+
+    def used_bytes(self) -> int:
+        """Bytes that records take, headers included and the dead among them too."""
+
+    def close(self) -> None:
+        """Makes everything durable and ends the use of the backend."""

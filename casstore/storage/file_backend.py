@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""The plain backend: a file per object. Slow, easy to look at, and the reference that the segments must agree with.
+
+``objects/ab/cd/<60 hex digits>`` holds one record, written as temp file, fsync, rename; events lie a second time under
+``refs/NUMBER``, so that the order of ref moves is plain to see. The index is LevelDB, as with segments, and is made
+anew from the files after an unclean close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import casstore.layout as layout
+from casstore.address import Address
+from casstore.errors import CorruptionError, StorageError
+from casstore.format.event import event_facts, parse_event
+from casstore.format.index_entry import (
+    NEXT_EVENT,
+    NEXT_ORDINAL,
+    OBJECT,
+    IndexEntry,
+    encode_entry,
+    encode_number,
+)
+from casstore.format.kinds import EVENT
+from casstore.format.record import Record, check_record, decode_record, encode_record
+from casstore.osfile import OsFiles
+from casstore.storage.backend import SegmentInfo
+from casstore.storage.index import Index, LevelIndex
+from casstore.storage.indexed import IndexedBackend
+from casstore.storage.readers import live_pins
+from casstore.storage.recovery import Decompress
+
+_SEGMENT = 1
+
+
+class FileBackend(IndexedBackend):
+    """Records in files of their own."""
+
+    def __init__(
+        self,
+        path: str,
+        index: Index,
+        files: OsFiles,
+        decompress: Decompress,
+        *,
+        read_only: bool = False,
+        sync: bool = True,
+    ) -> None:
+        super().__init__(index, read_only=read_only)
+        self.path = path
+        self._os = files
+        self._decompress = decompress
+        self._sync_files = sync
+        self._ordinal = self._number_fact(NEXT_ORDINAL, 0)
+
+    def _path(self, address: Address) -> str:
+        return os.path.join(self.path, layout.object_path(address))
+
+    def find(self, address: Address) -> IndexEntry | None:
+        entry = super().find(address)
+        # An entry whose file is gone is absent, also for the dedup check of a put.
+        return entry if entry is not None and os.path.exists(self._path(address)) else None
+
+    def _reachable(self, entry: IndexEntry) -> bool:
+        return True
+
+    def get(self, address: Address) -> Record:
+        if self.find(address) is None:
+            raise self._missing(address)
+        try:
+            with open(self._path(address), "rb") as file:
+                record = decode_record(file.read())
+        except (CorruptionError, FileNotFoundError):
+            raise self.damaged(address) from None
+        except OSError as error:
+            raise StorageError(f"an object's file cannot be read ({error}).", address=address) from None
+        if record.address != address:
+            raise self.damaged(address)
+        return record
+
+    def _prepare(self, record: Record) -> bytes:
+        return encode_record(record)
+
+    def _keep(self, prepared: Sequence[tuple[Record, bytes]]) -> None:
+        stamp = int(time.time())
+        for record, data in prepared:
+            path = self._path(record.address)
+            try:
+                self._make_folders(record.address)
+                self._os.replace_file(path, data, sync=self._sync_files)
+                if record.kind == EVENT:
+                    payload = self._decompress(record.encoding, record.stored, record.raw_bytes)
+                    number = parse_event(payload)["number"]
+                    if isinstance(number, int):
+                        name = os.path.join(self.path, layout.REFS, layout.event_name(number))
+                        self._os.replace_file(name, data, sync=self._sync_files)
+            except OSError as error:
+                self._failure = f"an object could not be written ({error})"
+                raise StorageError(
+                    f"an object could not be written ({error}); free space, then open the store again.", path=path
+                ) from error
+            self._pending[record.address] = IndexEntry(
+                _SEGMENT, 0, len(record.stored), record.raw_bytes, self._ordinal, stamp, record.kind, record.encoding
+            )
+            self._ordinal += 1
+
+    def _make_folders(self, address: Address) -> None:
+        first, second = layout.object_folders(address)
+        objects = os.path.join(self.path, layout.OBJECTS)
+        for parent, name in ((objects, first), (os.path.join(objects, first), second)):
+            try:
+                self._os.make_folder(os.path.join(parent, name))
+            except FileExistsError:
+                continue
+            if self._sync_files:
+                self._os.sync_folder(parent)
+
+    def _make_durable(self) -> dict[bytes, bytes | None]:
+        return {NEXT_ORDINAL: encode_number(self._ordinal)} if self._pending else {}
+
+    def _forget(self, found: Mapping[Address, IndexEntry]) -> None:
+        pass
+
+    def segments(self) -> list[SegmentInfo]:
+        return [SegmentInfo(_SEGMENT, self.used_bytes(), self._ordinal, False)]
+
+    def check_segments(self) -> Iterator[CorruptionError]:
+        for path, address in _object_files(self.path):
+            try:
+                with open(path, "rb") as file:
+                    record = decode_record(file.read())
+                if record.address != address:
+                    yield CorruptionError(f"{path} holds another object.", address=address, path=path)
+            except FileNotFoundError:
+                continue
+            except CorruptionError as error:
+                error.path = path
+                yield error
+
+    def compact(self, segments: Sequence[int]) -> None:
+        """Removes the files that the index no longer knows, unless a reader may still need them."""
+        with self._lock:
+            self._check_writable()
+            if live_pins(self.path):
+                return
+            known_events = set()
+            for path, address in list(_object_files(self.path)):
+                if self.find(address) is None:
+                    self._os.unlink(path)
+                else:
+                    known_events.add(address)
+            refs = os.path.join(self.path, layout.REFS)
+            for name in os.listdir(refs):
+                with open(os.path.join(refs, name), "rb") as file:
+                    header = check_record(file.read())
+                if header.address not in known_events:
+                    self._os.unlink(os.path.join(refs, name))
+
+    def used_bytes(self) -> int:
+        return sum(os.path.getsize(path) for path, _ in _object_files(self.path))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            failed = bool(self._failure)
+            try:
+                if not self.read_only and not failed:
+                    self.sync()
+            finally:
+                self._closed = "the store is closed; open it again."
+                self._index.close(clean=not self.read_only and not failed)
+
+
+def _object_files(path: str) -> Iterator[tuple[str, Address]]:
+    objects = os.path.join(path, layout.OBJECTS)
+    for first in sorted(os.listdir(objects)):
+        for second in sorted(os.listdir(os.path.join(objects, first))):
+            folder = os.path.join(objects, first, second)
+            for name in sorted(os.listdir(folder)):
+                address = layout.parse_object_path(first, second, name)
+                if address is not None:
+                    yield os.path.join(folder, name), Address(address)
+
+
+def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> LevelIndex:
+    """The index of a store with a file per object: as it was closed, or made anew from the files."""
+    folder = os.path.join(path, layout.INDEX)
+    if os.path.isdir(folder):
+        with contextlib.suppress(CorruptionError):
+            index = LevelIndex(folder, sync=sync)
+            if index.closed_cleanly():
+                return index
+            index.close(clean=False)
+        shutil.rmtree(folder)
+    index = LevelIndex(folder, create=True, sync=sync)
+    changes: dict[bytes, bytes | None] = {}
+    events: dict[int, bytes] = {}
+    stamp = int(time.time())
+    ordinal = 0
+    for file_path, address in _object_files(path):
+        with open(file_path, "rb") as file:
+            try:
+                record = decode_record(file.read())
+            except CorruptionError:
+                continue
+        changes[OBJECT + address] = encode_entry(
+            IndexEntry(_SEGMENT, 0, len(record.stored), record.raw_bytes, ordinal, stamp, record.kind, record.encoding)
+        )
+        ordinal += 1
+        if record.kind == EVENT:
+            payload = decompress(record.encoding, record.stored, record.raw_bytes)
+            number = parse_event(payload)["number"]
+            if isinstance(number, int):
+                events[number] = payload
+    for number, payload in sorted(events.items()):
+        changes.update(event_facts(payload))
+        changes[NEXT_EVENT] = encode_number(number + 1)
+    changes[NEXT_ORDINAL] = encode_number(ordinal)
+    index.write(changes)
+    return index

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""What all backends share: an index in front of the records, entries that wait for the next sync point, watches.
+
+Invariant: an entry reaches the index only after its record is durable, in the same batch as everything else of that
+sync point. Until then it waits in a bounded table, which every lookup asks first.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from casstore.address import Address
+from casstore.errors import ClosedError, CorruptionError, NotFoundError, ReadOnlyError, StorageError
+from casstore.format.index_entry import (
+    DAMAGED,
+    DAMAGED_FLAG,
+    NEXT_EVENT,
+    OBJECT,
+    IndexEntry,
+    decode_entry,
+    decode_number,
+    encode_entry,
+    encode_number,
+)
+from casstore.format.record import Record
+from casstore.storage.backend import SegmentInfo
+from casstore.storage.index import Index
+from casstore.storage.watch import Watch
+
+MAX_PENDING: Final = 65_536
+"""Entries that may wait; a full table makes a sync point (about 20 MB of memory)."""
+
+
+class IndexedBackend(ABC):
+    """Base of the backends: everything but where records lie."""
+
+    def __init__(self, index: Index, *, read_only: bool = False) -> None:
+        self.read_only = read_only
+        self._index = index
+        self._index_get = index.get
+        self._pending: dict[Address, IndexEntry] = {}
+        self._lock = threading.RLock()
+        self._watches: tuple[Watch, ...] = ()
+        self.sweeping = False
+        self._cut_off = False
+        self._closed: str | None = None
+        self._failure: str | None = None
+        self._next_event = self._number_fact(NEXT_EVENT, 1)
+        self._saved_event = self._next_event
+        self.damaged_count = self._number_fact(DAMAGED, 0)
+
+    def _number_fact(self, key: bytes, default: int) -> int:
+        value = self._index_get(key)
+        return default if value is None else decode_number(value)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether any record is known to be damaged or cut off."""
+        return self.damaged_count > 0 or self._cut_off
+
+    # -- lookups
+
+    @abstractmethod
+    def get(self, address: Address) -> Record:
+        """The record under ``address``, its header checked and its content not."""
+
+    @abstractmethod
+    def _reachable(self, entry: IndexEntry) -> bool:
+        """Whether the record's bytes can be there at all: within the intact part of its segment."""
+
+    def find(self, address: Address) -> IndexEntry | None:
+        entry = self._pending.get(address)
+        if entry is None:
+            value = self._index_get(OBJECT + address)
+            if value is None:
+                return None
+            entry = decode_entry(value)
+            if not self._reachable(entry):
+                return None
+        return entry
+
+    def contains(self, address: Address) -> bool:
+        entry = self.find(address)
+        return entry is not None and not entry.flags & DAMAGED_FLAG
+
+    def scan(self, prefix: bytes = b"") -> Iterator[tuple[Address, IndexEntry]]:
+        waiting = sorted(item for item in list(self._pending.items()) if item[0].startswith(prefix))
+        place = 0
+        for key, value in self._index.scan(OBJECT + prefix):
+            address = Address(key[1:])
+            while place < len(waiting) and waiting[place][0] < address:
+                yield waiting[place]
+                place += 1
+            if place < len(waiting) and waiting[place][0] == address:
+                continue
+            entry = decode_entry(value)
+            if self._reachable(entry):
+                yield address, entry
+        yield from waiting[place:]
+
+    def fact(self, key: bytes) -> bytes | None:
+        return self._index_get(key)
+
+    def facts(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self._index.scan(prefix)
+
+    # -- changes
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise ClosedError(self._closed)
+        if self.read_only:
+            raise ReadOnlyError("the store is open read-only; open it without read_only to change it.")
+        if self._failure:
+            raise StorageError(f"the store takes no more writes: {self._failure}; close it and open it again.")
+
+    def put(self, records: Sequence[Record]) -> None:
+        prepared = [(record, self._prepare(record)) for record in records]
+        with self._lock:
+            self._check_writable()
+            pending = self._pending
+            # Two threads may have found the same address absent; the second one's record is not kept twice.
+            fresh = [pair for pair in prepared if self._is_new(pending.get(pair[0].address))]
+            if fresh:
+                if self.damaged_count:
+                    self._count_healed(fresh)
+                self._keep(fresh)
+                if len(self._pending) >= MAX_PENDING:
+                    self.sync()
+
+    @staticmethod
+    def _is_new(entry: IndexEntry | None) -> bool:
+        return entry is None or bool(entry.flags & DAMAGED_FLAG)
+
+    def _count_healed(self, fresh: Sequence[tuple[Record, bytes]]) -> None:
+        for record, _ in fresh:
+            old = self.find(record.address)
+            if old is not None and old.flags & DAMAGED_FLAG:
+                self.damaged_count -= 1
+
+    @abstractmethod
+    def _prepare(self, record: Record) -> bytes:
+        """The bytes to write for a record; called without the lock."""
+
+    @abstractmethod
+    def _keep(self, prepared: Sequence[tuple[Record, bytes]]) -> None:
+        """Writes records and adds their entries to ``_pending``; the lock is held."""
+
+    def touch(self, address: Address, stamp: int) -> None:
+        with self._lock:
+            entry = self.find(address)
+            if entry is not None and entry.stamp < stamp and not self.read_only:
+                self._pending[address] = entry._replace(stamp=stamp)
+
+    def mark_damaged(self, address: Address) -> None:
+        with self._lock:
+            entry = self.find(address)
+            if entry is None or entry.flags & DAMAGED_FLAG:
+                return
+            self.damaged_count += 1
+            if not self.read_only and not self._closed:
+                self._pending[address] = entry._replace(flags=entry.flags | DAMAGED_FLAG)
+
+    def sync(self, facts: Mapping[bytes, bytes | None] | None = None) -> None:
+        with self._lock:
+            self._check_writable()
+            changes: dict[bytes, bytes | None] = {}
+            changes.update(self._make_durable())
+            pending = self._pending
+            for address, entry in pending.items():
+                changes[OBJECT + address] = encode_entry(entry)
+            if self._next_event != self._saved_event:
+                changes[NEXT_EVENT] = encode_number(self._next_event)
+            if self.damaged_count != self._number_fact(DAMAGED, 0):
+                changes[DAMAGED] = encode_number(self.damaged_count)
+            if facts:
+                changes.update(facts)
+            if changes:
+                self._write_index(changes)
+                self._saved_event = self._next_event
+                # Readers ask the table first and the index second, so entries leave the table last.
+                self._pending = {}
+
+    def _write_index(self, changes: Mapping[bytes, bytes | None]) -> None:
+        try:
+            self._index.write(changes)
+        except StorageError as error:
+            self._failure = error.message
+            raise
+
+    @abstractmethod
+    def _make_durable(self) -> dict[bytes, bytes | None]:
+        """Makes all kept records durable; returns what the index must learn with it."""
+
+    def delete(self, addresses: Sequence[Address]) -> int:
+        with self._lock:
+            self._check_writable()
+            if any(address in self._pending for address in addresses):
+                self.sync()
+            found = {address: entry for address in addresses if (entry := self.find(address)) is not None}
+            if found:
+                changes: dict[bytes, bytes | None] = {OBJECT + address: None for address in found}
+                hurt = sum(1 for entry in found.values() if entry.flags & DAMAGED_FLAG)
+                if hurt:
+                    self.damaged_count = max(0, self.damaged_count - hurt)
+                    changes[DAMAGED] = encode_number(self.damaged_count)
+                self._write_index(changes)
+                self._forget(found)
+            return len(found)
+
+    @abstractmethod
+    def _forget(self, found: Mapping[Address, IndexEntry]) -> None:
+        """The index no longer knows these records; called with the lock held, after that is durable."""
+
+    def next_event(self) -> int:
+        number = self._next_event
+        self._next_event = number + 1
+        return number
+
+    # -- locks and watches
+
+    def write_lock(self) -> AbstractContextManager[object]:
+        return self._lock
+
+    @contextmanager
+    def watch(self) -> Iterator[Watch]:
+        with self._lock:
+            watch = Watch({info.segment: info.records for info in self.segments()})
+            self._watches = (*self._watches, watch)
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                self._watches = tuple(other for other in self._watches if other is not watch)
+
+    def watches(self) -> list[Watch]:
+        return list(self._watches)
+
+    def hit(self, address: Address, entry: IndexEntry) -> bool:
+        for watch in self._watches:
+            watch.hit(address, entry)
+        if self.sweeping:
+            # The sweep may have decided before it could see the hit; behind its lock the decision is final.
+            with self._lock:
+                return self.contains(address)
+        return True
+
+    @abstractmethod
+    def compact(self, segments: Sequence[int]) -> None:
+        """Moves what the index still knows out of ``segments`` and gives their space back."""
+
+    @abstractmethod
+    def used_bytes(self) -> int:
+        """Bytes that records take, headers included and the dead among them too."""
+
+    @abstractmethod
+    def check_segments(self) -> Iterator[CorruptionError]:
+        """Walks all files record by record; what is damaged."""
+
+    @abstractmethod
+    def segments(self) -> list[SegmentInfo]:
+        """The segments as they are."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the use of the backend."""
+
+    def damaged(self, address: Address) -> CorruptionError:
+        """Marks the record of ``address`` damaged; the error to raise for it."""
+        entry = self.find(address)
+        self.mark_damaged(address)
+        segment, offset = (None, None) if entry is None else (entry.segment, entry.offset)
+        return CorruptionError(
+            f"the record of {address.hex()} (segment {segment}, offset {offset}) is damaged; "
+            "put the same content again to heal it, and run `casstore verify` for the extent.",
+            address=address,
+            segment=segment,
+            offset=offset,
+        )
+
+    def _missing(self, address: Address) -> NotFoundError:
+        if self._closed:
+            raise ClosedError(self._closed)
+        return NotFoundError(
+            f"nothing has the address {address.hex()}; check it with `casstore inspect`.", address=address
+        )

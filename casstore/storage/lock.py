@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""The writer's lock: one process writes a store, and the kernel says which.
+
+``flock`` belongs to the open file, so it ends with the process however that ends, and a second opening in the same
+process is refused too (``lockf`` would let it in). A forked child closes its copy, so it never keeps the lock alive.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import weakref
+
+from casstore.errors import LockedError
+
+_POLL_SECONDS = 0.01
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+class FileLock:
+    """An exclusive lock on a file, held until ``release`` or the end of the process."""
+
+    __slots__ = ("__weakref__", "_fd", "forked", "path")
+
+    def __init__(self, path: str, timeout: float = 0.0) -> None:
+        """Takes the lock, waiting up to ``timeout`` seconds.
+
+        Raises:
+            LockedError: Another opening holds it; ``pid`` names the holder.
+        """
+        self.path = path
+        self.forked = False
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    pid = self._holder()
+                    os.close(self._fd)
+                    who = f"process {pid}" if pid else "another process"
+                    raise LockedError(
+                        f"{who} has the store open for writing; wait for it, pass a timeout, or open read-only.",
+                        path=path,
+                        pid=pid,
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        _held.add(self)
+
+    def _holder(self) -> int | None:
+        text = os.pread(self._fd, 32, 0).strip()
+        return int(text) if text.isdigit() else None
+
+    def release(self) -> None:
+        """Gives the lock up; harmless when done twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        _held.discard(self)
+
+
+def is_locked(path: str) -> bool:
+    """Whether some living process holds the lock on ``path``; False where the file is gone."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_held):
+        lock.forked = True
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

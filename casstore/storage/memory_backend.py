@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The backend without a disk: for tests and short searches. Nothing outlives the store object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from casstore.address import Address
+from casstore.errors import CorruptionError
+from casstore.format.index_entry import IndexEntry
+from casstore.format.record import HEADER_BYTES, Record
+from casstore.storage.backend import SegmentInfo
+from casstore.storage.index import MemoryIndex
+from casstore.storage.indexed import IndexedBackend
+
+_SEGMENT = 1
+
+
+class MemoryBackend(IndexedBackend):
+    """Records in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryIndex())
+        self._records: dict[Address, Record] = {}
+        self._ordinal = 0
+
+    def _reachable(self, entry: IndexEntry) -> bool:
+        return True
+
+    def get(self, address: Address) -> Record:
+        record = self._records.get(address)
+        if record is None:
+            raise self._missing(address)
+        return record
+
+    def _prepare(self, record: Record) -> bytes:
+        return b""
+
+    def _keep(self, prepared: Sequence[tuple[Record, bytes]]) -> None:
+        stamp = int(time.time())
+        for record, _ in prepared:
+            self._records[record.address] = record
+            self._pending[record.address] = IndexEntry(
+                _SEGMENT, 0, len(record.stored), record.raw_bytes, self._ordinal, stamp, record.kind, record.encoding
+            )
+            self._ordinal += 1
+
+    def _make_durable(self) -> dict[bytes, bytes | None]:
+        return {}
+
+    def _forget(self, found: Mapping[Address, IndexEntry]) -> None:
+        for address in found:
+            self._records.pop(address, None)
+
+    def segments(self) -> list[SegmentInfo]:
+        return [SegmentInfo(_SEGMENT, self.used_bytes(), self._ordinal, False)]
+
+    def check_segments(self) -> Iterator[CorruptionError]:
+        return iter(())
+
+    def compact(self, segments: Sequence[int]) -> None:
+        pass
+
+    def used_bytes(self) -> int:
+        return sum(HEADER_BYTES + len(record.stored) for record in list(self._records.values()))
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = "the store in memory is closed; what it held is gone."
+            self._records.clear()
+            self._pending = {}
+            self._index.close(clean=True)

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: MIT
+"""Store: what users open. Everything else hangs on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+from casstore.address import ADDRESS_BYTES, Address
+from casstore.collection import GcPlan, Stats, VerifyReport, gather_stats, plan_gc, verify
+from casstore.config import Config
+from casstore.errors import ClosedError, InvalidInputError, NotFoundError, ReadOnlyError
+from casstore.format.canonical import JsonValue
+from casstore.format.entry import Entry
+from casstore.format.settings import Settings
+from casstore.format.snapshot import STATE_ROOTS
+from casstore.format.superblock import BACKEND_NAMES
+from casstore.osfile import OsFiles
+from casstore.snapshots import Refs, Snapshot, Snapshots, decode_key, log
+from casstore.storage import ContentFile, Pin, Storage
+from casstore.storage.opening import MEMORY, OpenStorage, is_store, make_store, open_memory, open_storage
+from casstore.storage.readers import live_pins
+from casstore.tree import Nodes, diff
+
+State = Snapshot | Address | str
+"""What names a state: a snapshot, its id (32 bytes), a ref's name, or the beginning of an id in hex."""
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class Change(NamedTuple):
+    """One key that differs between two states.
+
+    Attributes:
+        key: Root and key, as ``"files/src/a.py"``.
+        old: What the key mapped to, None where it was added.
+        new: What it maps to, None where it was deleted.
+    """
+
+    key: str
+    old: Entry | None
+    new: Entry | None
+
+    @property
+    def letter(self) -> str:
+        """``A`` added, ``M`` modified, ``D`` deleted."""
+        return "A" if self.old is None else "D" if self.new is None else "M"
+
+
+def open_store(
+    path: str | os.PathLike[str],
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    timeout: float = 0.0,
+    config: Config | None = None,
+) -> Store:
+    """The store at ``path``, open; use it as a context manager.
+
+    Args:
+        path: A folder, or ``":memory:"`` for a store that ends with the process.
+        create: Make the store where there is none.
+        read_only: Read beside a writer, or a store that nobody writes. What is seen is the state of now, and stays.
+        timeout: Seconds to wait for another writer.
+        config: How to make and open it.
+
+    Raises:
+        NotFoundError: There is no store, and ``create`` is off or ``read_only`` on.
+        LockedError: Another process has it open for writing.
+        FormatVersionError: A store of a later format.
+        CorruptionError: Damaged beyond what an opening mends.
+        InvalidInputError: ``path`` is a folder of other things, or ``config`` does not fit the store.
+
+    *Cost*: a few milliseconds, whatever the store's size; after a crash, what was written since the last sync.
+    """
+    config = config or Config()
+    place = os.fspath(path)
+    if place == MEMORY:
+        return Store(open_memory(config), config)
+    files = OsFiles()
+    if not is_store(place):
+        if read_only or not create:
+            raise NotFoundError(f"{place} is not a store; make one with `casstore init`.", path=place)
+        make_store(place, config, files)
+    return Store(open_storage(place, read_only=read_only, timeout=timeout, config=config, files=files), config)
+
+
+class Store:
+    """An open store. Thread-safe.
+
+    Attributes:
+        path: Its folder, or ``":memory:"``.
+        config: What it was opened with.
+        storage: Contents and records by address.
+        nodes: The nodes of its trees.
+        snapshots: Its snapshots, by id.
+        refs: Its refs, a mutable mapping of names to snapshots.
+    """
+
+    def __init__(self, opened: OpenStorage, config: Config) -> None:
+        self._opened = opened
+        self._closed = False
+        self.path = opened.path
+        self.config = config
+        self.storage: Storage = opened.storage
+        self.nodes = Nodes(self.storage, config.cache_bytes // 4)
+        self.snapshots = Snapshots(self.storage, self.nodes)
+        self.refs = Refs(self.snapshots, config.actor)
+        self._apply_settings(opened.settings)
+
+    # -- the store as a whole
+
+    @property
+    def read_only(self) -> bool:
+        """Whether changes are refused."""
+        return self.storage.read_only
+
+    @property
+    def store_id(self) -> str:
+        """32 hex digits, random, given when the store was made."""
+        return self._opened.superblock.store_id.hex()
+
+    @property
+    def format_fields(self) -> Mapping[str, str | int]:
+        """What was fixed when the store was made: backend, chunk sizes in bytes, time of creation."""
+        block = self._opened.superblock
+        return {
+            "backend": "memory" if self.path == MEMORY else BACKEND_NAMES[block.backend],
+            "chunk_min_bytes": block.chunk_min_bytes,
+            "chunk_avg_bytes": block.chunk_avg_bytes,
+            "chunk_max_bytes": block.chunk_max_bytes,
+            "created_ns": block.created_ns,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """Quota, grace period and retention, kept in the store."""
+        return self._opened.settings
+
+    def configure(self, **changes: int | None) -> Settings:
+        """Changes settings of the store, durably; returns them all.
+
+        Args:
+            **changes: ``max_bytes`` (None is no quota), ``grace_seconds``, ``undo_keep_seconds``.
+
+        Raises:
+            InvalidInputError: No such setting, or no such value.
+            ReadOnlyError: The store is open read-only.
+        """
+        self._check_open()
+        if self.read_only:
+            raise ReadOnlyError("the store is open read-only; open it for writing to configure it.")
+        known = {"max_bytes", "grace_seconds", "undo_keep_seconds"}
+        unknown = changes.keys() - known
+        if unknown:
+            raise InvalidInputError(f"there is no setting {sorted(unknown)[0]!r}; use {', '.join(sorted(known))}.")
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        self._opened.save_settings(settings)
+        self._apply_settings(settings)
+        return settings
+
+    def _apply_settings(self, settings: Settings) -> None:
+        self.storage.renew_after_seconds = settings.grace_seconds // 2
+
+    def _check_open(self) -> None:
+        if self._opened.forked:
+            raise ClosedError("this store belongs to the parent of a forked process; open it again in the child.")
+        if self._closed:
+            raise ClosedError("the store is closed; open it again.")
+
+    def sync(self) -> None:
+        """Makes everything that was put durable.
+
+        Raises:
+            StorageError: The operating system refused; what was not durable before may be lost.
+        """
+        self._check_open()
+        self.storage.sync()
+
+    def close(self) -> None:
+        """Makes everything durable and gives the store up. Done twice, it does nothing."""
+        if not self._closed and not self._opened.forked:
+            self._closed = True
+            self._opened.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path!r}{' closed' if self._closed else ''}>"
+
+    # -- contents
+
+    def put(self, source: bytes | bytearray | memoryview | BinaryIO) -> Address:
+        """Keeps content, given as bytes or as a binary file; returns its address (as ``b3sum`` prints it).
+
+        Raises:
+            InvalidInputError: ``source`` is neither.
+            StorageError: It could not be written.
+
+        *Durability*: from the next ``sync``, or the next move of a ref. The address alone keeps the content for the
+        grace period.
+        """
+        self._check_open()
+        return self.storage.put(source)
+
+    def get(self, address: Address) -> bytes:
+        """The whole content of ``address``, verified.
+
+        Raises:
+            NotFoundError: Nothing has that address.
+            CorruptionError: Its bytes are damaged; putting the same content again heals it.
+        """
+        return self.storage.get(address)
+
+    def open_content(self, address: Address) -> ContentFile:
+        """The content as a seekable, read-only, buffered binary file that reads only the chunks it needs.
+
+        Raises:
+            NotFoundError: Nothing has that address.
+            CorruptionError: Also later, by any read that meets damage.
+        """
+        self._check_open()
+        return self.storage.open_content(address)
+
+    def __contains__(self, address: Address) -> bool:
+        return self.storage.contains(address)
+
+    # -- states
+
+    def resolve(self, state: State) -> Snapshot:
+        """The snapshot that ``state`` names; a ref wins over the beginning of an id.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+            InvalidInputError: Several ids begin so, or ``state`` is no name at all.
+        """
+        self._check_open()
+        if isinstance(state, Snapshot):
+            return state
+        if isinstance(state, bytes) and len(state) == ADDRESS_BYTES:
+            return self.snapshots.get(Address(state))
+        if not isinstance(state, str):
+            raise InvalidInputError(f"{state!r} names no state; give a ref, a snapshot, or an id.")
+        if _may_be_ref(state) and (found := self.refs.id_of(state)) is not None:
+            return self.snapshots.get(found)
+        return self.snapshots.get(self.snapshots.find(state))
+
+    def snapshot(self, state: State) -> Snapshot:
+        """The same as ``resolve``: a read-only view of a state."""
+        return self.resolve(state)
+
+    def add_snapshot(
+        self,
+        *,
+        roots: Mapping[str, Address],
+        parents: Sequence[Address] = (),
+        message: str = "",
+        meta: Mapping[str, JsonValue] | None = None,
+        time_ns: int | None = None,
+    ) -> Snapshot:
+        """A snapshot of trees that are in the store; durable once a ref names it or ``sync`` returned.
+
+        Args:
+            roots: ``files``, ``objects`` and ``posix``, as far as they are not empty → 32-byte root.
+            parents: Ids of the snapshots it came from.
+            message: Text.
+            meta: JSON values.
+            time_ns: Nanoseconds since 1970; None is now.
+
+        Raises:
+            InvalidInputError: A field cannot be stored.
+            NotFoundError: A root or parent is not in the store.
+        """
+        self._check_open()
+        return self.snapshots.add(roots=roots, parents=parents, message=message, meta=meta, time_ns=time_ns)
+
+    def log(self, state: State) -> Iterator[Snapshot]:
+        """The snapshot and all it came from, each once, newest first.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+            CorruptionError: An ancestor is missing.
+        """
+        return log(self.snapshots, self.resolve(state))
+
+    def diff(self, a: State, b: State) -> Iterator[Change]:
+        """The changes of files and objects that lead from ``a`` to ``b``, in key order.
+
+        *Cost*: O(changes · log n) node reads; none where the states are equal.
+        """
+        old, new = self.resolve(a), self.resolve(b)
+        for name in STATE_ROOTS:
+            for change in diff(self.nodes, old.roots.get(name), new.roots.get(name)):
+                yield Change(f"{name}/{decode_key(change.key)}", change.old, change.new)
+
+    # -- upkeep
+
+    def stats(self) -> Stats:
+        """Figures of the store. Cost: one pass over the index."""
+        self._check_open()
+        return gather_stats(self.storage, self.snapshots, self.refs)
+
+    def pins(self) -> list[Pin]:
+        """What keeps something from the collector beside refs: live handles, and readers in other processes."""
+        self._check_open()
+        found = self.storage.pins.all()
+        if self.path != MEMORY:
+            found += [Pin("reader", None, 1, pin) for pin in sorted(live_pins(self.path))]
+        return found
+
+    def verify(self, read_data: bool = True, *, progress: Progress | None = None) -> VerifyReport:
+        """A report of a sound store.
+
+        Args:
+            read_data: Read and hash every record; without it contents must merely be there.
+            progress: Called with a phase and how many are done.
+
+        Raises:
+            CorruptionError: Something is damaged; ``report`` names everything that is.
+        """
+        self._check_open()
+        return verify(self.storage, self.snapshots, self.refs, read_data=read_data, progress=progress)
+
+    def plan_gc(
+        self,
+        *,
+        grace_seconds: int | None = None,
+        undo_keep_seconds: int | None = None,
+        accept_refs: bool = False,
+    ) -> GcPlan:
+        """What a collection would do; ``execute`` the plan, or ``drop`` it.
+
+        Args:
+            grace_seconds: Keep what was put or hit this recently; None is the store's setting.
+            undo_keep_seconds: Keep what refs named this recently; None is the store's setting.
+            accept_refs: Collect although a rebuild over damage may have lost refs.
+
+        Raises:
+            CorruptionError: Something that must be kept is missing or damaged.
+            ReadOnlyError: The store is open read-only.
+        """
+        self._check_open()
+        settings = self.settings
+        return plan_gc(
+            self.storage,
+            self.refs,
+            grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
+            undo_keep_seconds=settings.undo_keep_seconds if undo_keep_seconds is None else undo_keep_seconds,
+            accept_refs=accept_refs,
+        )
+
+
+def _may_be_ref(name: str) -> bool:
+    # A NUL ends a key of the index; everything else that is no ref is simply not found.
+    return "\0" not in name and name.isprintable()

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""Ordered maps from byte keys to entries, as Merkle trees: a pure function of their content.
+
+A tree is named by its root, the address of its top node; ``None`` is the empty map. Nothing is changed in place:
+``apply`` gives a new root that shares all untouched nodes with the old one.
+"""
+
+from __future__ import annotations
+
+from casstore.format.entry import Entry
+from casstore.format.node import Node, Summary
+from casstore.tree.build import build
+from casstore.tree.check import Checked, check_tree
+from casstore.tree.diff import Change, diff
+from casstore.tree.edit import apply
+from casstore.tree.nodes import Nodes, RecordStore, Root
+from casstore.tree.read import first_key, lookup, scan, summary, walk_nodes
+
+__all__ = [
+    "Change",
+    "Checked",
+    "Entry",
+    "Node",
+    "Nodes",
+    "RecordStore",
+    "Root",
+    "Summary",
+    "apply",
+    "build",
+    "check_tree",
+    "diff",
+    "first_key",
+    "lookup",
+    "scan",
+    "summary",
+    "walk_nodes",
+]

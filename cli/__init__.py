@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The ``casstore`` command: a thin layer over the library. No store logic lives here."""

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""``casstore inspect graph``: the snapshots that refs reach, and which came from which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..graph import draw, newest_first
+from ..session import Call, store_command
+from ..units import format_time, json_time
+from ..views import first_line, refs_by_id, short_id
+
+if TYPE_CHECKING:
+    from casstore import Snapshot, Store
+
+
+@store_command("inspect graph", example="casstore --store state.cas inspect graph")
+def inspect_graph(call: Call) -> None:
+    """Draw the graph of all snapshots that refs reach; children above parents."""
+    with call.read() as store:
+        names = refs_by_id(store)
+        snapshots = _reached(store, list(names))
+    parents = {identity: snapshot.parents for identity, snapshot in snapshots.items()}
+    order = newest_first(parents, {identity: snapshot.time_ns for identity, snapshot in snapshots.items()})
+    if call.out.as_json:
+        call.out.json(
+            refs={name: identity for identity, group in names.items() for name in group},
+            snapshots=[
+                {
+                    "id": identity,
+                    "state_id": snapshots[identity].state_id,
+                    "parents": list(parents[identity]),
+                    "refs": names.get(identity, []),
+                    "time_ns": snapshots[identity].time_ns,
+                    "time": json_time(snapshots[identity].time_ns),
+                    "message": snapshots[identity].message,
+                }
+                for identity in order
+            ],
+        )
+        return
+    for lines, found in draw(order, parents):
+        if found is None:
+            call.out.line(lines.rstrip())
+            continue
+        snapshot = snapshots[found]
+        words = [lines + short_id(found), format_time(snapshot.time_ns)]
+        if found in names:
+            words.append(f"({', '.join(names[found])})")
+        words.append(first_line(snapshot.message))
+        call.out.line(" ".join(words).rstrip())
+
+
+def _reached(store: Store, starts: list[bytes]) -> dict[bytes, Snapshot]:
+    """Every snapshot that is one of ``starts`` or an ancestor of one."""
+    found: dict[bytes, Snapshot] = {}
+    while starts:
+        identity = starts.pop()
+        if identity not in found:
+            snapshot = found[identity] = store.resolve(identity)
+            starts.extend(snapshot.parents)
+    return found

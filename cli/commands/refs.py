@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""``casstore refs``: names of snapshots. Every change prints the command that takes it back."""
+
+from __future__ import annotations
+
+import click
+
+from ..session import Call, common_options, complete_state, help_example, store_command
+from ..units import format_time, json_time
+from ..views import first_line, move_json, move_row, short_id
+
+
+@click.group(
+    "refs",
+    invoke_without_command=True,
+    epilog=help_example("casstore --store state.cas refs\ncasstore --store state.cas refs undo main"),
+)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """List, set, delete, rename and undo refs. Without a subcommand: list them."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_refs)
+
+
+@store_command("refs list", example="casstore --store state.cas refs list")
+def list_refs(call: Call) -> None:
+    """List refs with the snapshots that they name."""
+    with call.read() as store:
+        items = ((name, store.refs[name]) for name in sorted(store.refs))
+        if call.out.as_json:
+            call.out.json_stream(
+                {},
+                "refs",
+                (
+                    {
+                        "name": name,
+                        "id": snapshot.id,
+                        "state_id": snapshot.state_id,
+                        "time_ns": snapshot.time_ns,
+                        "time": json_time(snapshot.time_ns),
+                        "message": snapshot.message,
+                    }
+                    for name, snapshot in items
+                ),
+            )
+            return
+        call.out.table(
+            ("ref", "snapshot", "time", "message"),
+            (
+                (name, short_id(snapshot.id), format_time(snapshot.time_ns), first_line(snapshot.message))
+                for name, snapshot in items
+            ),
+        )
+
+
+@store_command("refs set", example="casstore --store state.cas refs set best 3f9c2a", writes=True)
+@click.argument("name", shell_complete=complete_state)
+@click.argument("state", shell_complete=complete_state)
+def set_ref(call: Call, name: str, state: str) -> None:
+    """Point NAME at STATE."""
+    with call.write() as store:
+        snapshot = store.resolve(state)
+        move = store.refs.compare_and_set(name, store.refs.id_of(name), snapshot, reason="refs set")
+    _say_moved(call, name, move.old, move.new, undo=("refs", "undo", name))
+
+
+@store_command("refs delete", example="casstore --store state.cas refs delete try-7", writes=True)
+@click.argument("name", shell_complete=complete_state)
+def delete_ref(call: Call, name: str) -> None:
+    """Delete NAME. Its snapshot stays for the undo period."""
+    with call.write() as store:
+        move = store.refs.delete(name, reason="refs delete")
+    _say_moved(call, name, move.old, None, undo=("refs", "undo", name))
+
+
+@store_command("refs rename", example="casstore --store state.cas refs rename try-7 best", writes=True)
+@click.argument("old", shell_complete=complete_state)
+@click.argument("new")
+def rename_ref(call: Call, old: str, new: str) -> None:
+    """Give the ref OLD the name NEW."""
+    with call.write() as store:
+        store.refs.rename(old, new)
+        identity = store.refs.id_of(new)
+    undo = call.shell_line("refs", "rename", new, old)
+    if call.out.as_json:
+        call.out.json(old=old, new=new, id=identity, undo=undo)
+        return
+    call.out.line(f"{old} is now {new} ({short_id(identity)})")
+    call.out.line(f"undo: {undo}")
+
+
+@store_command("refs history", example="casstore --store state.cas refs history main")
+@click.argument("name", shell_complete=complete_state)
+def ref_history(call: Call, name: str) -> None:
+    """Who moved NAME, from where to where, and when; newest first."""
+    with call.read() as store:
+        moves = store.refs.history(name)
+    if call.out.as_json:
+        call.out.json(name=name, moves=[move_json(move) for move in moves])
+        return
+    call.out.table((">number", "time", "old", "new", "actor", "reason"), map(move_row, moves))
+
+
+@store_command("refs undo", example="casstore --store state.cas refs undo main", writes=True)
+@click.argument("name", shell_complete=complete_state)
+def undo_ref(call: Call, name: str) -> None:
+    """Take back the last move of NAME, its deletion included."""
+    with call.write() as store:
+        move = store.refs.undo(name)
+    back = ("refs", "delete", name) if move.old is None else ("refs", "set", name, move.old.hex())
+    _say_moved(call, name, move.old, move.new, undo=back)
+
+
+def _say_moved(call: Call, name: str, old: bytes | None, new: bytes | None, *, undo: tuple[str, ...]) -> None:
+    undo_line = call.shell_line(*undo)
+    if call.out.as_json:
+        call.out.json(name=name, old=old, new=new, undo=undo_line)
+        return
+    if new is None:
+        call.out.line(f"{name} is deleted (was {short_id(old)})")
+    else:
+        call.out.line(f"{name} is {short_id(new)}" + (f" (was {short_id(old)})" if old else ""))
+    call.out.line(f"undo: {undo_line}")
+
+
+command.params += common_options()
+for _subcommand in (list_refs, set_ref, delete_ref, rename_ref, ref_history, undo_ref):
+    command.add_command(_subcommand)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Errors become a message, a JSON object and an exit code here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from .names import printable
+
+EXIT_CODES: Final = {
+    "error": 1,
+    "usage": 2,
+    "not-found": 3,
+    "corruption": 4,
+    "format-version": 5,
+    "conflict": 6,
+    "locked": 7,
+    "read-only": 8,
+    "closed": 9,
+    "invalid-input": 10,
+    "quota": 11,
+    "factory": 12,
+    "deadline": 13,
+    "storage": 14,
+}
+"""Kind of an error → exit code. Both are for scripts: never change a number."""
+
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+"""What a shell reports for a process that SIGPIPE ended."""
+
+_FIELDS: Final = ("segment", "offset", "path", "pid")
+
+
+def casstore_error() -> type[Exception]:
+    """The library's base error, imported only when an exception is looked at."""
+    from casstore.errors import CasstoreError
+
+    return CasstoreError
+
+
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Prints ``error`` to stderr and returns its exit code.
+
+    Args:
+        error: A ``CasstoreError``, or an ``OSError`` that reached the command itself.
+        as_json: Print a JSON object instead of a line of text.
+    """
+    kind = getattr(error, "kind", "storage" if isinstance(error, OSError) else "error")
+    fields: dict[str, Any] = {}
+    address = getattr(error, "address", None)
+    if address is not None:
+        fields["address"] = bytes(address).hex()
+    for name in _FIELDS:
+        value = getattr(error, name, None)
+        if value is not None:
+            fields[name] = value
+    if isinstance(error, OSError) and not fields and error.filename is not None:
+        fields["path"] = os.fsdecode(error.filename) if not isinstance(error.filename, int) else error.filename
+    report_value = getattr(error, "report", None)
+    if report_value is not None and as_json:
+        from .output import plain_value
+
+        fields["report"] = plain_value(report_value)
+    _print(kind, str(error), fields, as_json=as_json)
+    return EXIT_CODES.get(kind, 1)
+
+
+def report_usage(error: click.ClickException, *, as_json: bool) -> int:
+    """Prints what was wrong with the command line and returns the exit code."""
+    if as_json:
+        _print("usage", error.format_message(), {}, as_json=True)
+    else:
+        error.show()
+    return error.exit_code
+
+
+def report_interrupt(*, as_json: bool) -> int:
+    """Prints that the command was interrupted and returns the exit code."""
+    _print("interrupted", "interrupted; run the command again to finish.", {}, as_json=as_json)
+    return INTERRUPTED
+
+
+def silence_broken_pipe() -> None:
+    """Points stdout at nothing, so that the interpreter's last flush into the closed pipe says nothing."""
+    try:
+        target = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, target)
+    os.close(nothing)
+
+
+def _print(kind: str, message: str, fields: dict[str, Any], *, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"casstore: {printable(message, keep_newlines=True)}", err=True)
+        return
+    import json
+
+    from .names import json_name
+
+    shown: dict[str, Any] = {"kind": kind, "message": printable(message, keep_newlines=True)}
+    for name, value in fields.items():
+        shown.update(json_name(name, value) if isinstance(value, str) else {name: value})
+    click.echo(json.dumps({"version": 1, "error": shown}), err=True)
