@@ -14,7 +14,7 @@ from typing import Final, Literal
 from casstore.errors import InvalidInputError
 
 MIB: Final = 1024 * 1024
-DEFAULT_CHUNK_BYTES: Final = (4096, 16384, 65536)
+DEFAULT_CHUNK_BYTES: Final = (2048, 8192, 32768)
 """Minimum, average and maximum; docs/design/004-chunk-size.md has the measurement."""
 
 
@@ -45,12 +45,16 @@ class Config:
     threads: int | None = None
     sync: Literal["full", "off"] = "full"
     segment_bytes: int = 32 * MIB
-    compression_level: int = 3
+    compression_level: int = 6
     actor: str | None = None
 
     def __post_init__(self) -> None:
         _check(self.backend in (None, "segments", "files"), "backend", self.backend, "'segments' or 'files'")
         _check(self.sync in ("full", "off"), "sync", self.sync, "'full' or 'off'")
+        for name in ("chunk_min_bytes", "chunk_avg_bytes", "chunk_max_bytes"):
+            value = getattr(self, name)
+            _check(value is None or _within(value, 64, 8 * MIB), name, value, "64 bytes to 8 MiB")
+        _check(self.actor is None or type(self.actor) is str, "actor", self.actor, "a name")
         _check(_within(self.cache_bytes, 0, 2**50), "cache_bytes", self.cache_bytes, "0 bytes or more")
         _check(_within(self.pending_bytes, 0, 2**50), "pending_bytes", self.pending_bytes, "0 bytes or more")
         _check(self.threads is None or _within(self.threads, 1, 256), "threads", self.threads, "1 to 256")

@@ -7,10 +7,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from casstore.address import ADDRESS_BYTES, Address
-from casstore.collection import GcPlan, Stats, VerifyReport, gather_stats, plan_gc, verify
 from casstore.config import Config
 from casstore.errors import ClosedError, InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.canonical import JsonValue
@@ -24,6 +23,10 @@ from casstore.storage import ContentFile, Pin, Storage
 from casstore.storage.opening import MEMORY, OpenStorage, is_store, make_store, open_memory, open_storage
 from casstore.storage.readers import live_pins
 from casstore.tree import Nodes, diff
+
+if TYPE_CHECKING:
+    # Imported on use: opening a store and reading from it needs none of it.
+    from casstore.collection import GcPlan, Stats, VerifyReport
 
 State = Snapshot | Address | str
 """What names a state: a snapshot, its id (32 bytes), a ref's name, or the beginning of an id in hex."""
@@ -250,8 +253,8 @@ class Store:
             return self.snapshots.get(Address(state))
         if not isinstance(state, str):
             raise InvalidInputError(f"{state!r} names no state; give a ref, a snapshot, or an id.")
-        if _may_be_ref(state) and (found := self.refs.id_of(state)) is not None:
-            return self.snapshots.get(found)
+        if state in self.refs:
+            return self.refs[state]
         return self.snapshots.get(self.snapshots.find(state))
 
     def snapshot(self, state: State) -> Snapshot:
@@ -262,7 +265,7 @@ class Store:
         self,
         *,
         roots: Mapping[str, Address],
-        parents: Sequence[Address] = (),
+        parents: Sequence[State] = (),
         message: str = "",
         meta: Mapping[str, JsonValue] | None = None,
         time_ns: int | None = None,
@@ -271,7 +274,7 @@ class Store:
 
         Args:
             roots: ``files``, ``objects`` and ``posix``, as far as they are not empty → 32-byte root.
-            parents: Ids of the snapshots it came from.
+            parents: The states it came from.
             message: Text.
             meta: JSON values.
             time_ns: Nanoseconds since 1970; None is now.
@@ -280,8 +283,9 @@ class Store:
             InvalidInputError: A field cannot be stored.
             NotFoundError: A root or parent is not in the store.
         """
-        self._check_open()
-        return self.snapshots.add(roots=roots, parents=parents, message=message, meta=meta, time_ns=time_ns)
+        origins = [self.resolve(parent) for parent in parents]
+        ids = [origin.id for origin in origins]
+        return self.snapshots.add(roots=roots, parents=ids, message=message, meta=meta, time_ns=time_ns)
 
     def log(self, state: State) -> Iterator[Snapshot]:
         """The snapshot and all it came from, each once, newest first.
@@ -306,6 +310,8 @@ class Store:
 
     def stats(self) -> Stats:
         """Figures of the store. Cost: one pass over the index."""
+        from casstore.collection import gather_stats
+
         self._check_open()
         return gather_stats(self.storage, self.snapshots, self.refs)
 
@@ -327,6 +333,8 @@ class Store:
         Raises:
             CorruptionError: Something is damaged; ``report`` names everything that is.
         """
+        from casstore.collection import verify
+
         self._check_open()
         return verify(self.storage, self.snapshots, self.refs, read_data=read_data, progress=progress)
 
@@ -348,17 +356,14 @@ class Store:
             CorruptionError: Something that must be kept is missing or damaged.
             ReadOnlyError: The store is open read-only.
         """
+        from casstore.collection import plan_gc
+
         self._check_open()
         settings = self.settings
         return plan_gc(
-            self.storage,
+            self.snapshots,
             self.refs,
             grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
             undo_keep_seconds=settings.undo_keep_seconds if undo_keep_seconds is None else undo_keep_seconds,
             accept_refs=accept_refs,
         )
-
-
-def _may_be_ref(name: str) -> bool:
-    # A NUL ends a key of the index; everything else that is no ref is simply not found.
-    return "\0" not in name and name.isprintable()

@@ -136,7 +136,8 @@ def _snapshot(value: JsonValue) -> Address | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES:
+        # ``fromhex`` steps over spaces, so the digits are written out again.
+        if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES and bytes.fromhex(value).hex() == value:
             return Address(bytes.fromhex(value))
     except ValueError:
         pass

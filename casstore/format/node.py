@@ -8,17 +8,13 @@
     inner           key length varint | last key of the child | child address 32
                     | entries varint | files varint | bytes varint      below that child
 
-The level of a key is the number of leading base-Q zero digits of its BLAKE3. A node of height ``h`` ends at a key whose
-level is at least ``h + 1``, and nowhere else, except that the last node of a height ends where the content ends. So
-where nodes begin and end depends on the keys alone, never on the order of edits.
+A node of height ``h`` ends at a key whose level (see key.py) is at least ``h + 1``, and nowhere else, except that the
+last node of a height ends where the content ends. So where nodes begin and end depends on the keys alone, never on the
+order of edits.
 
 Invariant: what ``decode_node`` returns has the form above, valid keys in order, and entries in their one valid form. It
 does not hash the keys (0.4 µs each, on every read): that nodes end at boundaries is checked by ``check_node``, which
 ``verify`` and every reception of foreign nodes call, and by ``casstore.tree.check_tree``.
-
-Source: Brian Wickman et al., Noms, "Prolly Trees" (boundaries by rolling hash of values; we hash each key instead, so
-that an edit of a value never moves a boundary); Auvolat & Taïani, "Merkle Search Trees", SRDS 2019, section 3 (level of
-a key by leading zero digits).
 """
 
 from __future__ import annotations
@@ -26,10 +22,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, islice
-from operator import lt
 from typing import Final, NamedTuple
-
-from blake3 import blake3
 
 from casstore.address import ADDRESS_BYTES, Address
 from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError
@@ -44,21 +37,16 @@ from casstore.format.entry import (
     decode_entry,
     entry_end,
 )
+from casstore.format.key import MAX_KEY_BYTES as MAX_KEY_BYTES
+from casstore.format.key import Q_BITS, Q, key_level, keys_problem
 from casstore.format.kinds import MAX_RAW_BYTES
 from casstore.format.varint import decode_varint, encode_varint
 
 NODE_VERSION: Final = 1
 
-# On disk for ever: every root depends on these three.
-Q_BITS: Final = 4
-"""Bits of one digit."""
-Q: Final = 1 << Q_BITS
-"""Mean number of entries in a node."""
-BOUNDARY_LIMIT: Final = 256 >> Q_BITS
-"""A key has level 1 or more when the first byte of its BLAKE3 is below this."""
-
 MAX_NODE_ENTRIES: Final = 64 * Q
-MAX_KEY_BYTES: Final = 4096
+"""On disk for ever, as whether a set of keys can be stored depends on it."""
+
 MAX_HEIGHT: Final = 256 // Q_BITS
 
 _HEADER_BYTES: Final = 2
@@ -160,36 +148,6 @@ class Node:
         return found
 
 
-def key_level(key: bytes) -> int:
-    """Number of leading base-Q zero digits of the key's BLAKE3."""
-    digest = blake3(key).digest()
-    if digest[0] >= BOUNDARY_LIMIT:
-        return 0
-    return (256 - int.from_bytes(digest).bit_length()) // Q_BITS
-
-
-def keys_problem(keys: Sequence[bytes]) -> str | None:
-    """What is wrong with the first keys of ``keys`` that cannot stand in one tree; None for valid keys in order.
-
-    Cost: about 0.1 µs per key; nothing is done per key in Python.
-    """
-    if not keys:
-        return None
-    # One `/` on both sides of each key and a NUL between, so that one search finds a fault in any of them.
-    joined = b"/%b/" % b"/\0/".join(keys)
-    if joined.count(0) != len(keys) - 1:
-        return "a key holds NUL"
-    if b"//" in joined:
-        return "a key is empty, begins or ends with `/`, or has an empty component"
-    if b"/./" in joined or b"/../" in joined:
-        return "a key has a component `.` or `..`"
-    if len(joined) > MAX_KEY_BYTES and len(max(keys, key=len)) > MAX_KEY_BYTES:
-        return f"a key is longer than {MAX_KEY_BYTES} bytes"
-    if not all(map(lt, keys, islice(keys, 1, None))):
-        return "keys are not in strictly ascending order"
-    return None
-
-
 def join_key(key: bytes, value: bytes) -> bytes:
     """A node's entry: the key, and what ``encode_entry`` or ``encode_child`` made."""
     length = len(key)
@@ -266,7 +224,7 @@ def decode_node(raw: bytes) -> Node:
         CorruptionError: They are not a node in its one valid form.
         FormatVersionError: A later version wrote them.
 
-    Cost: O(entries), about 0.3 µs each.
+    Cost: O(entries), about 0.4 µs each.
     """
     if len(raw) <= _HEADER_BYTES:
         raise CorruptionError("a tree node is cut short; run `casstore verify`.")
@@ -387,27 +345,3 @@ def check_node(node: Node) -> None:
                 f"a tree node of height {height} does not end where the hash of {key!r} says; run `casstore verify`.",
                 path=key.decode("utf-8", "surrogateescape"),
             )
-
-
-def tree_problem(keys: Sequence[bytes], opened: list[bytes]) -> str | None:
-    """Why ``keys``, in order, cannot stand in one directory tree: one of them is a path prefix of another.
-
-    Args:
-        keys: Valid keys in ascending order, following those of earlier calls.
-        opened: The earlier keys that a later key may still begin with; empty at first, updated here.
-
-    Cost: O(keys) over all calls; about 0.1 µs per key when none begins with its predecessor.
-    """
-    # Every key between `a` and `a/b` begins with `a`. So a key matters only as long as its successors begin with it.
-    before = (*opened, *keys)
-    if not any(map(bytes.startswith, islice(before, 1, None), before)):
-        opened[:] = keys[-1:]
-        return None
-    for key in keys:
-        while opened and not key.startswith(opened[-1]):
-            opened.pop()
-        for shorter in opened:
-            if key[len(shorter)] == 47:
-                return f"{shorter!r} cannot be beside {key!r}: a path is either a directory or an entry"
-        opened.append(key)
-    return None

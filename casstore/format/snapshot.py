@@ -119,9 +119,12 @@ def _hex_roots(roots: Mapping[str, Address]) -> dict[str, JsonValue]:
 
 
 def _parse(value: JsonValue) -> Address:
-    if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES and value == value.lower():
+    if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES:
         try:
-            return Address(bytes.fromhex(value))
+            address = Address(bytes.fromhex(value))
+            # ``fromhex`` takes capitals and steps over spaces, so the digits are written out again.
+            if address.hex() == value:
+                return address
         except ValueError:
             pass
     raise CorruptionError("a snapshot names something that is no address; run `casstore verify`.")

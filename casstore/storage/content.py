@@ -20,6 +20,7 @@ from casstore.format.chunk_list import MAX_DEPTH, MAX_PIECES, ChunkList, encode_
 from casstore.format.kinds import CHUNK, CHUNK_LIST
 
 BUFFER_BYTES: Final = 128 * 1024
+_HASH_BYTES: Final = 1024 * 1024
 
 Piece = tuple[Address, int]
 Resolve = Callable[[Address], bytes | ChunkList]
@@ -45,25 +46,38 @@ class ListBuilder:
     groups hashes what lies behind the first group once more.
     """
 
-    __slots__ = ("_content", "_levels", "_put_list")
+    __slots__ = ("_content", "_levels", "_put_list", "_unhashed", "_unhashed_bytes")
 
     def __init__(self, put_list: Callable[[Address, list[Piece]], None]) -> None:
         self._content = blake3()
         self._levels = [_Level()]
         self._put_list = put_list
+        self._unhashed: list[bytes | memoryview] = []
+        self._unhashed_bytes = 0
 
     def add(self, chunk: bytes | memoryview, address: Address) -> None:
-        """Takes the next chunk, which is stored already."""
+        """Takes the next chunk."""
+        # The list grows while groups close: a group that becomes full by that is closed as well.
         for height, level in enumerate(self._levels):
             if len(level.pieces) == MAX_PIECES:
                 self._close_group(height)
-        self._content.update(chunk)
-        for level in self._levels:
-            if level.hasher is not None:
-                level.hasher.update(chunk)
+        self._unhashed.append(chunk)
+        self._unhashed_bytes += len(chunk)
+        if self._unhashed_bytes >= _HASH_BYTES:
+            self._hash()
         self._levels[0].pieces.append((address, len(chunk)))
 
+    def _hash(self) -> None:
+        """Hashes what has come in, many chunks in one call: short ones cost more in calls than in hashing."""
+        data = b"".join(self._unhashed)
+        self._unhashed, self._unhashed_bytes = [], 0
+        self._content.update(data)
+        for level in self._levels:
+            if level.hasher is not None:
+                level.hasher.update(data)
+
     def _close_group(self, height: int) -> None:
+        self._hash()
         level = self._levels[height]
         if height + 1 == len(self._levels):
             self._levels.append(_Level())
@@ -81,12 +95,11 @@ class ListBuilder:
 
     def finish(self) -> Address:
         """Address of the whole content; the lists it needs are stored. At least one chunk was added."""
+        self._hash()
         address = Address(self._content.digest())
         for height in range(len(self._levels) - 1):
             level = self._levels[height]
             if level.pieces:
-                if len(self._levels[height + 1].pieces) == MAX_PIECES:
-                    self._close_group(height + 1)
                 digest = (self._content if level.hasher is None else level.hasher).digest()
                 self._levels[height + 1].pieces.append(self._list(Address(digest), level.pieces))
         top = self._levels[-1].pieces
@@ -106,12 +119,14 @@ def cut_content(
         return [(CHUNK, address, data)]
     items: list[tuple[int, Address, bytes]] = []
     pieces: list[Piece] = []
+    taken: set[Address] = set()
     view = memoryview(data)
     start = 0
     for length in lengths:
         chunk = bytes(view[start : start + length])
         piece = content_address(chunk)
-        if not known(piece):
+        if piece not in taken and not known(piece):
+            taken.add(piece)
             items.append((CHUNK, piece, chunk))
         pieces.append((piece, length))
         start += length
@@ -213,17 +228,17 @@ class RawContent(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._check_open()
         view = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view) and self._position < self._size:
+        if not view or self._position >= self._size:
+            return 0
+        start = self._position - self._chunk_start
+        if not 0 <= start < len(self._chunk):
+            self._load_chunk()
             start = self._position - self._chunk_start
-            if not 0 <= start < len(self._chunk):
-                self._load_chunk()
-                start = self._position - self._chunk_start
-            part = memoryview(self._chunk)[start : start + len(view) - done]
-            view[done : done + len(part)] = part
-            done += len(part)
-            self._position += len(part)
-        return done
+        # No further than this chunk: the buffer above asks for more than its reader may ever want.
+        part = memoryview(self._chunk)[start : start + len(view)]
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
 
     def _load_chunk(self) -> None:
         address, found, base = self._address, self._top, 0

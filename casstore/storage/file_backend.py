@@ -16,12 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import casstore.layout as layout
 from casstore.address import Address
-from casstore.errors import CorruptionError, StorageError
+from casstore.errors import CorruptionError, FormatVersionError, StorageError
 from casstore.format.event import event_facts, parse_event
 from casstore.format.index_entry import (
     NEXT_EVENT,
     NEXT_ORDINAL,
     OBJECT,
+    SUSPECT,
     IndexEntry,
     encode_entry,
     encode_number,
@@ -58,6 +59,11 @@ class FileBackend(IndexedBackend):
         self._sync_files = sync
         self._ordinal = self._number_fact(NEXT_ORDINAL, 0)
 
+    @property
+    def doubtful(self) -> bool:
+        """Always: a file may be gone without the index knowing."""
+        return True
+
     def _path(self, address: Address) -> str:
         return os.path.join(self.path, layout.object_path(address))
 
@@ -75,7 +81,7 @@ class FileBackend(IndexedBackend):
         try:
             with open(self._path(address), "rb") as file:
                 record = decode_record(file.read())
-        except (CorruptionError, FileNotFoundError):
+        except (CorruptionError, FormatVersionError, FileNotFoundError):
             raise self.damaged(address) from None
         except OSError as error:
             raise StorageError(f"an object's file cannot be read ({error}).", address=address) from None
@@ -126,6 +132,9 @@ class FileBackend(IndexedBackend):
     def _forget(self, found: Mapping[Address, IndexEntry]) -> None:
         pass
 
+    def _position(self) -> tuple[int, int]:
+        return _SEGMENT, self._ordinal
+
     def segments(self) -> list[SegmentInfo]:
         return [SegmentInfo(_SEGMENT, self.used_bytes(), self._ordinal, False)]
 
@@ -138,9 +147,8 @@ class FileBackend(IndexedBackend):
                     yield CorruptionError(f"{path} holds another object.", address=address, path=path)
             except FileNotFoundError:
                 continue
-            except CorruptionError as error:
-                error.path = path
-                yield error
+            except (CorruptionError, FormatVersionError) as error:
+                yield CorruptionError(error.message, address=address, path=path)
 
     def compact(self, segments: Sequence[int]) -> None:
         """Removes the files that the index no longer knows, unless a reader may still need them."""
@@ -179,13 +187,21 @@ class FileBackend(IndexedBackend):
 
 def _object_files(path: str) -> Iterator[tuple[str, Address]]:
     objects = os.path.join(path, layout.OBJECTS)
-    for first in sorted(os.listdir(objects)):
-        for second in sorted(os.listdir(os.path.join(objects, first))):
+    for first in _names(objects):
+        for second in _names(os.path.join(objects, first)):
             folder = os.path.join(objects, first, second)
-            for name in sorted(os.listdir(folder)):
+            for name in _names(folder):
                 address = layout.parse_object_path(first, second, name)
                 if address is not None:
                     yield os.path.join(folder, name), Address(address)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except NotADirectoryError:
+        # Desktops leave files of their own in any folder.
+        return []
 
 
 def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> LevelIndex:
@@ -198,29 +214,39 @@ def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> 
                 return index
             index.close(clean=False)
         shutil.rmtree(folder)
+    for folder_path, _, names in os.walk(os.path.join(path, layout.OBJECTS)):
+        for name in names:
+            if name.endswith(".tmp"):
+                os.unlink(os.path.join(folder_path, name))
     index = LevelIndex(folder, create=True, sync=sync)
     changes: dict[bytes, bytes | None] = {}
     events: dict[int, bytes] = {}
     stamp = int(time.time())
     ordinal = 0
+    suspect = False
     for file_path, address in _object_files(path):
         with open(file_path, "rb") as file:
             try:
                 record = decode_record(file.read())
-            except CorruptionError:
+                payload = decompress(record.encoding, record.stored, record.raw_bytes) if record.kind == EVENT else b""
+                number = parse_event(payload)["number"] if payload else None
+            except (CorruptionError, FormatVersionError):
+                suspect = True
                 continue
         changes[OBJECT + address] = encode_entry(
             IndexEntry(_SEGMENT, 0, len(record.stored), record.raw_bytes, ordinal, stamp, record.kind, record.encoding)
         )
         ordinal += 1
-        if record.kind == EVENT:
-            payload = decompress(record.encoding, record.stored, record.raw_bytes)
-            number = parse_event(payload)["number"]
-            if isinstance(number, int):
-                events[number] = payload
+        if isinstance(number, int):
+            events[number] = payload
     for number, payload in sorted(events.items()):
-        changes.update(event_facts(payload))
+        try:
+            changes.update(event_facts(payload))
+        except CorruptionError:
+            suspect = True
         changes[NEXT_EVENT] = encode_number(number + 1)
+    if suspect:
+        changes[SUSPECT] = b"1"
     changes[NEXT_ORDINAL] = encode_number(ordinal)
     index.write(changes)
     return index

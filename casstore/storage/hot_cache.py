@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +41,7 @@ class HotCache:
     Cost: a hit is about a microsecond. A value of more than an eighth of the bound is not kept.
     """
 
-    __slots__ = ("_largest", "_lock", "_lru", "hits", "misses")
+    __slots__ = ("__weakref__", "_largest", "_lock", "_lru", "hits", "misses")
 
     def __init__(self, max_bytes: int) -> None:
         self._lru = _Lru(max(1, max_bytes), getsizeof=_size_of)
@@ -47,6 +49,7 @@ class HotCache:
         self._lock = threading.Lock()
         self.hits = 0
         self.misses = 0
+        _caches.add(self)
 
     def get(self, address: bytes) -> Any | None:
         """The value, or None where it is not cached."""
@@ -94,6 +97,19 @@ class HotCache:
             lru = self._lru
             used, most = int(lru.currsize), int(lru.maxsize)
             return CacheStats(self.hits, self.misses, lru.evictions, len(lru), used, most)
+
+
+_caches: weakref.WeakSet[HotCache] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread of the parent may have held the lock; and nothing of the parent's store is served in the child.
+    for cache in list(_caches):
+        cache._lock = threading.Lock()
+        cache._lru = _Lru(cache._lru.maxsize, getsizeof=_size_of)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _size_of(value: tuple[object, int]) -> int:

@@ -8,11 +8,12 @@ synced batches in silence when its log is damaged; a gap in the numbers shows it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import plyvel
 
-from casstore.errors import CorruptionError, LockedError, StorageError
+from casstore.errors import CasstoreError, ClosedError, CorruptionError, LockedError, StorageError
 from casstore.format.index_entry import BATCH, CLEAN, batch_key, decode_number, encode_number
 
 KEPT_BATCHES: Final = 131_072
@@ -58,11 +59,12 @@ class Index(Protocol):
 class LevelIndex:
     """The index in a LevelDB folder. Thread-safe; one writer (the caller's lock) and any number of readers."""
 
-    __slots__ = ("_db", "_number", "_sync", "get")
+    __slots__ = ("_db", "_db_get", "_number", "_path", "_sync")
 
     def __init__(self, path: str, *, create: bool = False, sync: bool = True, paranoid: bool = False) -> None:
         """Opens the folder ``path``; ``paranoid`` refuses a damaged log instead of dropping records in silence."""
         self._sync = sync
+        self._path = path
         try:
             self._db = plyvel.DB(
                 path,
@@ -76,24 +78,52 @@ class LevelIndex:
                 compression=None,
                 paranoid_checks=paranoid,
             )
-        except plyvel.CorruptionError as error:
-            raise CorruptionError(f"the index is damaged ({error}); run `casstore repair`.", path=path) from None
         except plyvel.Error as error:
-            if "lock" in str(error).lower():
-                raise LockedError("the index is in use by another process; open read-only.", path=path) from None
-            raise StorageError(f"the index cannot be opened ({error}).", path=path) from None
-        self.get = self._db.get
-        self._number = self._last_number()
+            raise _opening_error(error, path) from None
+        self._db_get = self._db.get
+        try:
+            self._number = self._last_number()
+        except CasstoreError:
+            self._db.close()
+            raise
 
     def _last_number(self) -> int:
-        with self._db.iterator(prefix=BATCH, include_value=False, reverse=True) as keys:
+        with (
+            self._reading(),
+            self._db.iterator(prefix=BATCH, include_value=False, reverse=True, verify_checksums=True) as keys,
+        ):
             for key in keys:
                 return decode_number(key[1:])
         return 0
 
+    def get(self, key: bytes) -> bytes | None:
+        # Unless it is told to, LevelDB compares no checksum, and a flipped bit makes an entry or a ref vanish: 2 µs.
+        try:
+            return self._db_get(key, verify_checksums=True)  # type: ignore[no-any-return]
+        except (plyvel.Error, RuntimeError) as error:
+            raise self._reading_error(error) from None
+
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._db.iterator(prefix=prefix) as pairs:
+        with self._reading(), self._db.iterator(prefix=prefix, verify_checksums=True) as pairs:
             yield from pairs
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (plyvel.Error, RuntimeError) as error:
+            raise self._reading_error(error) from None
+
+    def _reading_error(self, error: Exception) -> CasstoreError:
+        if isinstance(error, RuntimeError):
+            return ClosedError("the store is closed; open it again.")
+        if isinstance(error, plyvel.IOError):
+            return StorageError(f"the index cannot be read ({_text(error)}).", path=self._path)
+        return CorruptionError(
+            f"the index is damaged ({_text(error)}); close the store everywhere and delete this folder: the next "
+            "opening makes it anew.",
+            path=self._path,
+        )
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         number = self._number + 1
@@ -108,8 +138,12 @@ class LevelIndex:
                 put(batch_key(number), b"")
                 if number > KEPT_BATCHES:
                     delete(batch_key(number - KEPT_BATCHES))
-        except plyvel.Error as error:
-            raise StorageError(f"the index cannot be written ({error}); free space and open the store again.") from None
+        except (plyvel.Error, RuntimeError) as error:
+            if isinstance(error, RuntimeError):
+                raise ClosedError("the store is closed; open it again.") from None
+            raise StorageError(
+                f"the index cannot be written ({_text(error)}); free space and open the store again.", path=self._path
+            ) from None
         self._number = number
 
     def closed_cleanly(self) -> bool:
@@ -117,7 +151,7 @@ class LevelIndex:
 
     def batches_complete(self) -> bool:
         expected: int | None = None
-        with self._db.iterator(prefix=BATCH, include_value=False) as keys:
+        with self._reading(), self._db.iterator(prefix=BATCH, include_value=False, verify_checksums=True) as keys:
             for key in keys:
                 number = decode_number(key[1:])
                 if number != (expected if expected is not None else max(1, self._number - KEPT_BATCHES + 1)):
@@ -126,11 +160,30 @@ class LevelIndex:
         return True
 
     def close(self, *, clean: bool) -> None:
-        if clean:
-            self.write({CLEAN: encode_number(self._number + 1)})
-            # Compacting a range without keys only flushes the write buffer, so the next open replays no log.
-            self._db.compact_range(start=_AFTER_ALL_KEYS, stop=_AFTER_ALL_KEYS + b"\0")
-        self._db.close()
+        try:
+            if clean:
+                self.write({CLEAN: encode_number(self._number + 1)})
+                # Compacting a range without keys only flushes the write buffer, so the next open replays no log.
+                self._db.compact_range(start=_AFTER_ALL_KEYS, stop=_AFTER_ALL_KEYS + b"\0")
+        finally:
+            self._db.close()
+
+
+def _opening_error(error: plyvel.Error, path: str) -> CasstoreError:
+    text = _text(error)
+    if text.startswith("IO error: lock "):
+        return LockedError("the index is in use by another process; open read-only.", path=path)
+    # LevelDB says "IO error" where files are missing or are no tables, and "Invalid argument" where CURRENT is missing.
+    missing = "No such file" in text or ": Invalid " in text or "too short" in text
+    if isinstance(error, plyvel.IOError) and not missing:
+        return StorageError(f"the index cannot be opened ({text}).", path=path)
+    return CorruptionError(f"the index is damaged ({text}); run `casstore repair`.", path=path)
+
+
+def _text(error: Exception) -> str:
+    """LevelDB's words, which plyvel hands over as bytes."""
+    first = error.args[0] if error.args else ""
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)
 
 
 class MemoryIndex:

@@ -7,7 +7,9 @@ sync point. Until then it waits in a bounded table, which every lookup asks firs
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,8 +33,15 @@ from casstore.storage.backend import SegmentInfo
 from casstore.storage.index import Index
 from casstore.storage.watch import Watch
 
-MAX_PENDING: Final = 65_536
-"""Entries that may wait; a full table makes a sync point (about 20 MB of memory)."""
+MAX_PENDING: Final = 16_384
+"""Entries that may wait; a full table makes a sync point (about 7 MB of memory)."""
+
+
+_FORKED: Final = "this store belongs to the parent of a forked process; open it again in the child."
+
+
+def _refuse(key: bytes) -> bytes | None:
+    raise ClosedError(_FORKED)
 
 
 class IndexedBackend(ABC):
@@ -52,6 +61,7 @@ class IndexedBackend(ABC):
         self._next_event = self._number_fact(NEXT_EVENT, 1)
         self._saved_event = self._next_event
         self.damaged_count = self._number_fact(DAMAGED, 0)
+        _open.add(self)
 
     def _number_fact(self, key: bytes, default: int) -> int:
         value = self._index_get(key)
@@ -88,6 +98,8 @@ class IndexedBackend(ABC):
         return entry is not None and not entry.flags & DAMAGED_FLAG
 
     def scan(self, prefix: bytes = b"") -> Iterator[tuple[Address, IndexEntry]]:
+        if self._closed:
+            raise ClosedError(self._closed)
         waiting = sorted(item for item in list(self._pending.items()) if item[0].startswith(prefix))
         place = 0
         for key, value in self._index.scan(OBJECT + prefix):
@@ -106,9 +118,18 @@ class IndexedBackend(ABC):
         return self._index_get(key)
 
     def facts(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        if self._closed:
+            raise ClosedError(self._closed)
         return self._index.scan(prefix)
 
     # -- changes
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: this belongs to the parent, whose other threads may have held the lock."""
+        self._lock = threading.RLock()
+        self._closed = _FORKED
+        self._index_get = _refuse
+        self._pending = {}
 
     def _check_writable(self) -> None:
         if self._closed:
@@ -124,7 +145,8 @@ class IndexedBackend(ABC):
             self._check_writable()
             pending = self._pending
             # Two threads may have found the same address absent; the second one's record is not kept twice.
-            fresh = [pair for pair in prepared if self._is_new(pending.get(pair[0].address))]
+            unique = {pair[0].address: pair for pair in prepared}
+            fresh = [pair for address, pair in unique.items() if self._is_new(pending.get(address))]
             if fresh:
                 if self.damaged_count:
                     self._count_healed(fresh)
@@ -229,7 +251,7 @@ class IndexedBackend(ABC):
     @contextmanager
     def watch(self) -> Iterator[Watch]:
         with self._lock:
-            watch = Watch({info.segment: info.records for info in self.segments()})
+            watch = Watch(self._position())
             self._watches = (*self._watches, watch)
         try:
             yield watch
@@ -248,6 +270,10 @@ class IndexedBackend(ABC):
             with self._lock:
                 return self.contains(address)
         return True
+
+    @abstractmethod
+    def _position(self) -> tuple[int, int]:
+        """Segment and ordinal of the next record; both only grow."""
 
     @abstractmethod
     def compact(self, segments: Sequence[int]) -> None:
@@ -288,3 +314,14 @@ class IndexedBackend(ABC):
         return NotFoundError(
             f"nothing has the address {address.hex()}; check it with `casstore inspect`.", address=address
         )
+
+
+_open: weakref.WeakSet[IndexedBackend] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_open):
+        backend._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,23 +7,31 @@ BLAKE3 and zstandard release the interpreter lock; a batch is compressed by one 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from casstore.address import Address, content_address
 from casstore.compression import compress_batch
 from casstore.errors import ClosedError
+from casstore.format.kinds import CHUNK
 from casstore.format.record import Record
-from casstore.storage.content import cut_content
+from casstore.storage.content import ListBuilder, cut_content
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from casstore.storage.storage import Storage
 
 _BATCH_BYTES: Final = 1024 * 1024
 _BATCH_ITEMS: Final = 256
+
+_Content = tuple[Address, bytes]
+_Item = tuple[int, Address, bytes]
+_Prepared = tuple[list[Record], list[_Content]]
+"""Records to write, and the contents that they keep."""
 
 
 class Ingest:
@@ -35,7 +43,18 @@ class Ingest:
     Memory: a few batches of 1 MiB, and the largest content that is given whole.
     """
 
-    __slots__ = ("_batch", "_batch_bytes", "_pool", "_running", "_stack", "_storage", "_waiting", "new_bytes")
+    __slots__ = (
+        "_batch",
+        "_batch_bytes",
+        "_error",
+        "_limit",
+        "_pool",
+        "_running",
+        "_stack",
+        "_storage",
+        "_waiting",
+        "new_bytes",
+    )
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -44,11 +63,16 @@ class Ingest:
         self._batch: list[tuple[Address, bytes]] = []
         self._batch_bytes = 0
         self._waiting: set[Address] = set()
-        self._running: deque[tuple[Future[list[Record]], list[Address]]] = deque()
+        self._running: deque[tuple[Future[_Prepared], ListBuilder | None]] = deque()
+        self._limit = storage.config.thread_count + 1
+        self._error: BaseException | None = None
         self.new_bytes = 0
         """Raw bytes of the contents that were not there before."""
 
     def __enter__(self) -> Ingest:
+        # Imported on use: it brings `logging`, and every command of the CLI would pay for it.
+        from concurrent.futures import ThreadPoolExecutor
+
         self._stack.enter_context(self._storage.operation())
         self._pool = ThreadPoolExecutor(self._storage.config.thread_count, thread_name_prefix="casstore-ingest")
         return self
@@ -59,9 +83,9 @@ class Ingest:
         pool = self._pool
         try:
             if kind is None:
-                self._submit()
-                while self._running:
-                    self._write_oldest()
+                self._flush()
+                if self._error is not None:
+                    raise self._error
         finally:
             self._pool = None
             self._running.clear()
@@ -93,43 +117,85 @@ class Ingest:
             return self.add(first)
         lists: list[Record] = []
         builder = storage.list_builder(lists.append)
-        for chunks in ([first], [second], stream):
-            for chunk in chunks:
-                # The chunker never cuts a chunk again, so each stays one record.
-                builder.add(chunk, self.add(chunk))
+        self._flush()
+        for chunks in _windows(chain((first, second), stream)):
+            self._start(self._prepare_chunks, chunks, builder)
+        self._flush()
         address = builder.finish()
         # Lists go last: a list in the store says that its pieces are there.
-        self._submit()
-        while self._running:
-            self._write_oldest()
         storage.backend.put(lists)
         return address
 
+    # -- batches: prepared by the pool, written in the order in which they began
+
     def _submit(self) -> None:
         batch = self._batch
-        if not batch or self._pool is None:
-            return
-        self._batch, self._batch_bytes = [], 0
-        future = self._pool.submit(self._prepare, batch)
-        self._running.append((future, [address for address, _ in batch]))
-        while len(self._running) > self._storage.config.thread_count + 1 or (
-            self._running and self._running[0][0].done()
-        ):
+        if batch:
+            self._batch, self._batch_bytes = [], 0
+            self._start(self._prepare, batch)
+
+    def _flush(self) -> None:
+        """Writes everything that was added so far."""
+        self._submit()
+        while self._running:
+            self._write_oldest()
+
+    def _start(self, prepare: Callable[[Any], _Prepared], batch: object, builder: ListBuilder | None = None) -> None:
+        if self._pool is None:
+            raise ClosedError("the ingest is not open; use it in a `with` block.")
+        running = self._running
+        running.append((self._pool.submit(prepare, batch), builder))
+        while running and (len(running) > self._limit or running[0][0].done()):
             self._write_oldest()
 
     def _write_oldest(self) -> None:
-        future, addresses = self._running.popleft()
-        self._storage.backend.put(future.result())
-        self._waiting.difference_update(addresses)
+        future, builder = self._running.popleft()
+        try:
+            records, contents = future.result()
+            self._storage.backend.put(records)
+        except BaseException as error:
+            # Also the end of the context raises it: what was lost must not look kept to whoever swallowed this one.
+            self._error = error
+            raise
+        if builder is None:
+            self._waiting.difference_update([address for address, _ in contents])
+        else:
+            self.new_bytes += sum(record.raw_bytes for record in records)
+            for address, chunk in contents:
+                builder.add(chunk, address)
 
-    def _prepare(self, batch: Iterable[tuple[Address, bytes]]) -> list[Record]:
-        """Cuts and compresses; runs in a thread of the pool."""
+    def _prepare(self, batch: list[_Content]) -> _Prepared:
+        """Cuts and compresses whole contents; runs in a thread of the pool."""
         storage = self._storage
-        items: list[tuple[int, Address, bytes]] = []
+        items: list[_Item] = []
         for address, data in batch:
             items += cut_content(address, data, storage.chunker.lengths(data), storage.known)
-        stored = compress_batch([raw for _, _, raw in items], storage.config.compression_level)
+        return self._compressed(items), batch
+
+    def _prepare_chunks(self, chunks: list[bytes]) -> _Prepared:
+        """Hashes and compresses chunks of one content; runs in a thread of the pool."""
+        contents = [(content_address(chunk), chunk) for chunk in chunks]
+        known = self._storage.known
+        return self._compressed(
+            [(CHUNK, piece, chunk) for piece, chunk in dict(contents).items() if not known(piece)]
+        ), contents
+
+    def _compressed(self, items: list[_Item]) -> list[Record]:
+        stored = compress_batch([raw for _, _, raw in items], self._storage.config.compression_level)
         return [
             Record(kind, encoding, address, len(raw), data)
             for (kind, address, raw), (encoding, data) in zip(items, stored, strict=True)
         ]
+
+
+def _windows(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    window: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        window.append(chunk)
+        size += len(chunk)
+        if size >= _BATCH_BYTES:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window

@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 import weakref
+from collections.abc import Callable
 
 from casstore.errors import LockedError
 
@@ -64,19 +65,26 @@ class FileLock:
         _held.discard(self)
 
 
-def is_locked(path: str) -> bool:
-    """Whether some living process holds the lock on ``path``; False where the file is gone."""
+def remove_dead(path: str, remove: Callable[[], None]) -> bool:
+    """Calls ``remove``, which is to unlink ``path``, if no living process holds its lock; whether it did.
+
+    The lock is held meanwhile, so nobody takes the file for his own between the look and the unlink.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
+        return True
+    except PermissionError:
+        # Another user's: nothing shows that it is dead.
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove()
     except BlockingIOError:
-        return True
+        return False
     finally:
         os.close(fd)
-    return False
+    return True
 
 
 def _after_fork_in_child() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -53,6 +54,9 @@ class MemoryBackend(IndexedBackend):
         for address in found:
             self._records.pop(address, None)
 
+    def _position(self) -> tuple[int, int]:
+        return _SEGMENT, self._ordinal
+
     def segments(self) -> list[SegmentInfo]:
         return [SegmentInfo(_SEGMENT, self.used_bytes(), self._ordinal, False)]
 
@@ -64,6 +68,10 @@ class MemoryBackend(IndexedBackend):
 
     def used_bytes(self) -> int:
         return sum(HEADER_BYTES + len(record.stored) for record in list(self._records.values()))
+
+    def _leave_to_parent(self) -> None:
+        # A copy in memory shares nothing with the parent's.
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sys
 import time
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import casstore.layout as layout
 from casstore.chunking import Chunker
 from casstore.compression import decompress
 from casstore.config import DEFAULT_CHUNK_BYTES, Config
-from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, StorageError
+from casstore.errors import CasstoreError, CorruptionError, InvalidInputError, NotFoundError, StorageError
 from casstore.format.settings import Settings, decode_settings, encode_settings
 from casstore.format.superblock import (
     BACKEND_NAMES,
@@ -25,11 +24,9 @@ from casstore.format.superblock import (
     encode_superblock,
 )
 from casstore.osfile import OsFiles
-from casstore.storage.file_backend import FileBackend, open_file_index
 from casstore.storage.index import LevelIndex
 from casstore.storage.indexed import IndexedBackend
 from casstore.storage.lock import FileLock
-from casstore.storage.memory_backend import MemoryBackend
 from casstore.storage.readers import ReaderCopy
 from casstore.storage.recovery import open_index
 from casstore.storage.segment_backend import SegmentBackend
@@ -128,7 +125,7 @@ def _new_superblock(config: Config) -> Superblock:
     if config.chunk_avg_bytes is not None:
         low, average, high = config.chunk_avg_bytes // 4, config.chunk_avg_bytes, config.chunk_avg_bytes * 4
     block = Superblock(
-        store_id=secrets.token_bytes(16),
+        store_id=os.urandom(16),
         created_ns=time.time_ns(),
         backend=FILES_BACKEND if config.backend == "files" else SEGMENTS_BACKEND,
         chunk_min_bytes=config.chunk_min_bytes or low,
@@ -182,6 +179,8 @@ def _read_settings(path: str) -> Settings:
 
 def open_memory(config: Config) -> OpenStorage:
     """A store without a disk."""
+    from casstore.storage.memory_backend import MemoryBackend
+
     block = _new_superblock(config)
     chunker = Chunker(block.chunk_min_bytes, block.chunk_avg_bytes, block.chunk_max_bytes)
     return OpenStorage(Storage(MemoryBackend(), chunker, config), block, Settings(), MEMORY, OsFiles())
@@ -202,6 +201,7 @@ def open_storage(path: str, *, read_only: bool, timeout: float, config: Config, 
     chunker = Chunker(block.chunk_min_bytes, block.chunk_avg_bytes, block.chunk_max_bytes)
     lock: FileLock | None = None
     copy: ReaderCopy | None = None
+    index: LevelIndex | None = None
     try:
         settings = _read_settings(path)
         if read_only:
@@ -213,13 +213,19 @@ def open_storage(path: str, *, read_only: bool, timeout: float, config: Config, 
             if block.backend == SEGMENTS_BACKEND:
                 index = open_index(path, files, decompress, sync=sync)
             else:
+                from casstore.storage.file_backend import open_file_index
+
                 index = open_file_index(path, decompress, sync=sync)
         backend = _backend(path, block, index, files, config, read_only)
-    except BaseException:
+    except BaseException as error:
+        if index is not None:
+            index.close(clean=False)
         if copy is not None:
             copy.release()
         if lock is not None:
             lock.release()
+        if isinstance(error, OSError) and not isinstance(error, CasstoreError):
+            raise StorageError(f"the store {path} cannot be opened ({error}).", path=path) from error
         raise
     return OpenStorage(Storage(backend, chunker, config), block, settings, path, files, lock, copy)
 
@@ -229,5 +235,7 @@ def _backend(
 ) -> IndexedBackend:
     sync = config.sync == "full"
     if block.backend == FILES_BACKEND:
+        from casstore.storage.file_backend import FileBackend
+
         return FileBackend(path, index, files, decompress, read_only=read_only, sync=sync)
     return SegmentBackend(path, index, files, segment_bytes=config.segment_bytes, read_only=read_only, sync=sync)

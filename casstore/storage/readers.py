@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
-import tempfile
-import warnings
+from functools import partial
 
 from casstore.errors import LockedError
 from casstore.layout import INDEX, READERS, parse_pin_name, pin_name
 from casstore.storage.leveldb_copy import copy_index
-from casstore.storage.lock import FileLock, is_locked
+from casstore.storage.lock import FileLock, remove_dead
 
 
 class ReaderCopy:
     """A pin and the copy of the index that it guards; ``release`` removes both."""
 
-    __slots__ = ("_folder", "_lock", "index_path", "pin")
+    __slots__ = ("_folder", "_lock", "_pid", "index_path", "pin")
 
     def __init__(self, store: str) -> None:
         """Takes a pin in ``store`` and copies its index.
@@ -32,6 +30,7 @@ class ReaderCopy:
         Where the store's file system takes no writes, the copy is temporary and there is no pin: a warning says so.
         """
         self._lock: FileLock | None = None
+        self._pid = os.getpid()
         self.pin: str | None = None
         readers = os.path.join(store, READERS)
         try:
@@ -41,6 +40,9 @@ class ReaderCopy:
             self._folder = os.path.join(readers, self.pin)
             os.mkdir(self._folder, 0o700)
         except OSError as error:
+            import tempfile
+            import warnings
+
             self._folder = tempfile.mkdtemp(prefix="casstore-reader-")
             warnings.warn(
                 f"{readers} cannot be written ({error.strerror}); reading without a pin: "
@@ -58,13 +60,13 @@ class ReaderCopy:
     @property
     def forked(self) -> bool:
         """Whether this is a copy in a forked child, which owns nothing."""
-        return self._lock is not None and self._lock.forked
+        return self._pid != os.getpid()
 
     def release(self) -> None:
         """Removes the copy and gives the pin up; harmless when done twice, and nothing in a forked child."""
-        lock, self._lock = self._lock, None
-        if lock is not None and lock.forked:
+        if self.forked:
             return
+        lock, self._lock = self._lock, None
         shutil.rmtree(self._folder, ignore_errors=True)
         if lock is not None:
             with contextlib.suppress(OSError):
@@ -74,7 +76,7 @@ class ReaderCopy:
 
 def _take_pin(readers: str) -> tuple[str, FileLock]:
     while True:
-        pin = secrets.token_hex(16)
+        pin = os.urandom(16).hex()
         path = os.path.join(readers, pin_name(pin))
         try:
             lock = FileLock(path)
@@ -98,11 +100,12 @@ def live_pins(store: str) -> set[str]:
         pin = parse_pin_name(name)
         if pin is None:
             continue
-        path = os.path.join(readers, name)
-        if is_locked(path):
+        if not remove_dead(os.path.join(readers, name), partial(_remove, readers, pin)):
             found.add(pin)
-        else:
-            shutil.rmtree(os.path.join(readers, pin), ignore_errors=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
     return found
+
+
+def _remove(readers: str, pin: str) -> None:
+    shutil.rmtree(os.path.join(readers, pin), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(readers, pin_name(pin)))

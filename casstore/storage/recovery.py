@@ -92,6 +92,7 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
     first_new_event = _number(index, NEXT_EVENT, 1)
     healed = 0
     stamp = int(time.time())
+    newest = max(on_disk, default=0)
     for segment, state in tails:
         end, ordinal = state.durable_bytes, state.records
         for offset, header, data in segments.walk(segment, end):
@@ -102,6 +103,9 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
                 payload = _payload(data, decompress)
                 events[_event_number(payload)] = payload
             end, ordinal = offset + len(data), ordinal + 1
+        if end < on_disk[segment] and segment != newest:
+            # A segment is synced before the next one is begun: this is damage, and later lists may lack their pieces.
+            return False
         if end == 0:
             files.unlink(segments.path(segment))
             files.sync_folder(segments.folder)
@@ -166,7 +170,10 @@ def rebuild_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bo
         files.truncate(segments.path(segment), size)
         changes[segment_key(segment)] = encode_segment(SegmentState(size, ordinal, False))
     for number, payload in sorted(events.items()):
-        changes.update(event_facts(payload))
+        try:
+            changes.update(event_facts(payload))
+        except CorruptionError:
+            suspect = True
         changes[NEXT_EVENT] = encode_number(number + 1)
     changes[NEXT_SEGMENT] = encode_number(max(on_disk, default=0) + 1)
     if suspect:

@@ -243,6 +243,9 @@ class SegmentBackend(IndexedBackend):
                 infos.append(SegmentInfo(segment, length, records, bool(state and state.condemned)))
             return infos
 
+    def _position(self) -> tuple[int, int]:
+        return (self._writing, self._records) if self._fd >= 0 else (self._next_segment, 0)
+
     def used_bytes(self) -> int:
         return sum(self._lengths.values())
 

@@ -57,7 +57,9 @@ class SegmentFiles:
 
     def read(self, segment: int, offset: int, length: int) -> bytes:
         """``length`` bytes at ``offset``; fewer at the end of the file."""
-        return os.pread(self.reader(segment).fd, length, offset)
+        # The name holds the segment open: another thread may let go of it meanwhile, and its number be given again.
+        reader = self.reader(segment)
+        return os.pread(reader.fd, length, offset)
 
     def forget(self, segment: int) -> None:
         """Lets go of a segment that is about to be removed."""

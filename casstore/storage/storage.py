@@ -97,7 +97,11 @@ class Storage:
 
         Cost: about 2 µs when hot; else one look-up, one read, decompression and BLAKE3 of each chunk.
         """
-        data = self.cache.get(address)
+        try:
+            data = self.cache.get(address)
+        except TypeError:
+            # Not even hashable; the check below says what it should be.
+            data = None
         if data is not None:
             return data  # type: ignore[no-any-return]
         found = self._resolve(check_address(address))
@@ -112,7 +116,7 @@ class Storage:
         for address in addresses:
             found = self.cache.get(address)
             if found is None:
-                found = resolve(address)
+                found = resolve(check_address(address))
                 if not isinstance(found, bytes):
                     found = join_content(address, walk_chunks(address, resolve))
             yield found
@@ -158,7 +162,7 @@ class Storage:
             NotFoundError: No object of that kind has the address.
             CorruptionError: Its bytes on disk are damaged.
         """
-        record = self.backend.get(address)
+        record = self.backend.get(check_address(address))
         if record.kind != kind:
             raise NotFoundError(
                 f"{address.hex()} is a {KIND_NAMES[record.kind]}, no {KIND_NAMES[kind]}.", address=address
@@ -235,7 +239,7 @@ class Storage:
             data = bytes(source)
             address = content_address(data)
             if not self.known(address):
-                if len(data) > self.chunker.min_bytes:
+                if len(data) > self.chunker.whole_bytes:
                     # Pieces that are there already must stay until the list is.
                     with self.operation():
                         self.backend.put(self.records_of(address, data))

@@ -9,7 +9,6 @@ other objects by address, because what lies below is live then too.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 
 from casstore.address import Address
 from casstore.format.index_entry import IndexEntry
@@ -62,8 +61,8 @@ class Watch:
 
     __slots__ = ("_lock", "chunks", "parents", "start")
 
-    def __init__(self, start: dict[int, int]) -> None:
-        """``start`` gives, for each segment, how many records it held when the watch began."""
+    def __init__(self, start: tuple[int, int]) -> None:
+        """``start`` is where the next record would have gone when the watch began: segment and ordinal."""
         self.start = start
         self.chunks = Bitmap()
         self.parents: set[Address] = set()
@@ -79,9 +78,4 @@ class Watch:
 
     def is_new(self, segment: int, ordinal: int) -> bool:
         """Whether the record was appended after the watch began."""
-        return ordinal >= self.start.get(segment, 0)
-
-
-def any_new(watches: Iterable[Watch], segment: int, ordinal: int) -> bool:
-    """Whether the record was appended after any of the watches began."""
-    return any(watch.is_new(segment, ordinal) for watch in watches)
+        return (segment, ordinal) >= self.start

@@ -17,17 +17,8 @@ from blake3 import blake3
 from casstore.address import Address
 from casstore.errors import CorruptionError, InvalidInputError
 from casstore.format.entry import EXECUTABLE, OBJECT, Entry, decode_entry, encode_entry
-from casstore.format.node import (
-    BOUNDARY_LIMIT,
-    MAX_NODE_ENTRIES,
-    Summary,
-    encode_child,
-    encode_node,
-    join_key,
-    key_level,
-    keys_problem,
-    tree_problem,
-)
+from casstore.format.key import BOUNDARY_LIMIT, key_level, keys_problem, tree_problem
+from casstore.format.node import MAX_NODE_ENTRIES, Summary, encode_child, encode_node, join_key
 from casstore.tree.nodes import Nodes, Root
 
 _BATCH: Final = 2048

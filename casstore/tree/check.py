@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from casstore.address import Address
 from casstore.errors import CorruptionError
-from casstore.format.node import Node, Summary, check_node, tree_problem
+from casstore.format.key import tree_problem
+from casstore.format.node import Node, Summary, check_node
 from casstore.tree.nodes import Nodes, Root
 from casstore.tree.read import first_key, lookup
 

@@ -56,8 +56,7 @@ def diff(nodes: Nodes, a: Root, b: Root) -> Iterator[Change]:
             left.advance(same)
             right.advance(same)
         elif old.height:
-            left.descend()
-            right.descend()
+            left.descend()  # the right one follows, being higher then
         elif old.keys[i] == new.keys[j]:
             yield Change(old.keys[i], old.entry(i), new.entry(j))
             left.advance(1)
@@ -126,7 +125,7 @@ def _same_run(a: Node, i: int, b: Node, j: int) -> int:
         end = min(same + step, limit)
         a_end, b_end = a_offsets[i + end], b_offsets[j + end]
         # Equal bytes of equally many entries are equal entries: an encoding is no prefix of another.
-        if a_end - a_start == b_end - b_start and a.raw[a_start:a_end] == b.raw[b_start:b_end]:
+        if a.raw[a_start:a_end] == b.raw[b_start:b_end]:
             same, a_start, b_start = end, a_end, b_end
         else:
             limit, failed = end - 1, True

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from casstore.address import Address
 from casstore.errors import InvalidInputError
 from casstore.format.entry import Entry, encode_entry
+from casstore.format.key import key_level, keys_problem
 from casstore.format.node import (
     Node,
     Summary,
@@ -23,10 +24,7 @@ from casstore.format.node import (
     encode_child,
     encode_node,
     join_key,
-    key_level,
-    keys_problem,
     make_node,
-    tree_problem,
 )
 from casstore.tree.build import Levels, build, checked_entry
 from casstore.tree.nodes import Nodes, Root
@@ -153,7 +151,7 @@ class _LevelEdit:
         """Appends the node's entries, edited, to the growing node; closes it after each boundary."""
         old_keys, old_chunks, old_children = node.keys, node.chunks(), node.children
         count, height = len(old_keys), self._height
-        self.above.setdefault(old_keys[-1], None)
+        self.above[old_keys[-1]] = None
         if not self._keys:
             self._exact = True
             self._summary = Summary(0, 0, 0)
@@ -262,20 +260,20 @@ def _new_root(nodes: Nodes, root: Root, level: _LevelEdit) -> Root:
 
 def _check_directory_tree(nodes: Nodes, root: Root, inserted: list[bytes]) -> None:
     """Looks only at what the new keys can clash with: keys below them, and the directories that lead to them."""
-    problem = tree_problem(inserted, [])
-    above: set[bytes] = set()
+    seen: set[bytes] = set()
     for key in inserted:
-        if problem:
-            break
-        directory = key + b"/"
-        below = first_key(nodes, root, directory)
-        if below is not None and below.startswith(directory):
-            problem = f"{key!r} cannot be beside {below!r}: a path is either a directory or an entry"
+        below = first_key(nodes, root, key + b"/")
+        if below is not None and below.startswith(key + b"/"):
+            raise _clash(key, below)
         at = key.rfind(b"/")
-        while at > 0 and (directory := key[:at]) not in above:
-            above.add(directory)
+        while at > 0 and (directory := key[:at]) not in seen:
+            seen.add(directory)
             if lookup(nodes, root, directory) is not None:
-                problem = f"{directory!r} cannot be beside {key!r}: a path is either a directory or an entry"
+                raise _clash(directory, key)
             at = key.rfind(b"/", 0, at)
-    if problem:
-        raise InvalidInputError(f"{problem}; remove one of them.")
+
+
+def _clash(path: bytes, below: bytes) -> InvalidInputError:
+    return InvalidInputError(
+        f"{path!r} cannot be beside {below!r}: a path is either a directory or an entry; remove one of them."
+    )

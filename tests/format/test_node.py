@@ -10,20 +10,16 @@ from hypothesis import strategies as st
 from casstore.address import content_address, node_address
 from casstore.errors import CasstoreError, CorruptionError, FormatVersionError
 from casstore.format.entry import encode_entry, file_entry, object_entry
+from casstore.format.key import BOUNDARY_LIMIT, Q, key_level, keys_problem, tree_problem
 from casstore.format.node import (
-    BOUNDARY_LIMIT,
     MAX_NODE_ENTRIES,
     Node,
-    Q,
     Summary,
     check_node,
     decode_node,
     encode_child,
     encode_node,
     join_key,
-    key_level,
-    keys_problem,
-    tree_problem,
 )
 from tests.tree.plain import POOL, Content, keys_of_level, plain_tree, states, zeros
 

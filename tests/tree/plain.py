@@ -87,7 +87,7 @@ def plain_tree(content: Content) -> tuple[bytes | None, dict[bytes, bytes]]:
         (
             key,
             varint(len(key)) + key + plain_entry(entry),
-            (1, entry.kind in (1, 2), entry.size if entry.kind in (1, 2, 6) else 0),
+            (1, int(entry.kind in (1, 2)), entry.size if entry.kind in (1, 2, 6) else 0),
         )
         for key, entry in sorted(content.items())
     ]
@@ -147,7 +147,7 @@ contents = st.one_of(
 )
 entries: st.SearchStrategy[Entry] = st.one_of(
     contents.map(lambda content: file_entry(*content)),
-    contents.map(lambda content: file_entry(*content, executable=True)),
+    contents.map(lambda content: file_entry(content[0], content[1], content[2], True)),
     contents.map(lambda content: symlink_entry(*content)),
     st.just(directory_entry()),
     st.sampled_from([b"a", b"b"]).map(lambda data: snapshot_entry(content_address(data))),

@@ -89,6 +89,21 @@ def test_a_clash_across_batches_is_found() -> None:
         check_tree(nodes, build(nodes, [(key, any_file(0)) for key in keys]), tree=True)
 
 
+@pytest.mark.parametrize("between", [[], [b"-"], [b"-", b"-y/x", b".c"]])
+def test_a_clash_right_at_the_end_of_a_node_is_found(between: list[bytes]) -> None:
+    key = MIDDLE[0]
+    keys = [key, *(key + tail for tail in between), key + b"/x"]
+    nodes, _ = memory_nodes()
+    root = build(nodes, [(one, any_file(0)) for one in sorted(keys)])
+    assert root is not None
+    assert nodes.get(root).height
+    check_tree(nodes, root)
+    with pytest.raises(CorruptionError, match="beside"):
+        check_tree(nodes, root, tree=True)
+    root = build(nodes, [(one, any_file(0)) for one in sorted(keys[:-1])])
+    check_tree(nodes, root, tree=True)
+
+
 @given(states, edit_batches)
 def test_what_was_checked_is_not_read_again(content: Content, edits: dict[bytes, Entry | None]) -> None:
     nodes, records = memory_nodes()
@@ -199,8 +214,10 @@ def test_lies_about_what_was_checked_before_are_found() -> None:
     for lie in ((b"zz", right[1], right[2]), (right[0], right[1], Summary(3, 2, 2000))):
         with pytest.raises(CorruptionError):
             check_tree(nodes, inner(nodes, 1, [left, lie])[1], checked=checked)
-    with pytest.raises(CorruptionError):
-        check_tree(nodes, inner(nodes, 2, [(HIGH[0], *left[1:]), right])[1], checked=checked)
+    tall = leaf(nodes, [HIGH[0]])
+    check_tree(nodes, tall[1], checked=checked)
+    with pytest.raises(CorruptionError, match="height"):
+        check_tree(nodes, inner(nodes, 2, [tall, right])[1], checked=checked)
 
 
 def test_the_pool_has_clashes_across_nodes() -> None:

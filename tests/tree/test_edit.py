@@ -95,6 +95,18 @@ def test_apply_agrees_on_a_large_tree(count: int) -> None:
     check_tree(nodes, root)
 
 
+@pytest.mark.parametrize("count", [127, 128, 129, 1023])
+def test_a_large_node_is_put_together_as_it_is_decoded(count: int) -> None:
+    """The node's own count takes a second byte from 128 on."""
+    keys = sorted(keys_of_level(0, count))
+    nodes, _ = memory_nodes()
+    root = build(nodes, [(key, any_file(0)) for key in keys[1:]])
+    root = apply(nodes, root, [(keys[0], any_file(1))])
+    assert root is not None
+    assert list(nodes.get(root).offsets) == list(nodes.read(root).offsets)
+    assert [nodes.get(root).entry(i) for i in range(count)] == [any_file(1)] + [any_file(0)] * (count - 1)
+
+
 def test_removing_everything_leaves_the_empty_map() -> None:
     content = {key: any_file(1) for key in POOL}
     nodes, _ = memory_nodes()

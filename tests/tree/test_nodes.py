@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import tracemalloc
 
@@ -86,18 +87,21 @@ def test_written_nodes_are_not_read_again() -> None:
 
 
 def test_threads_share_one_cache() -> None:
-    nodes, _ = memory_nodes(cache_bytes=30_000)
+    nodes, _ = memory_nodes(cache_bytes=12_000)
     root = build(nodes, ITEMS)
     wrong: list[bytes] = []
 
     def work(start: int) -> None:
-        numbers = range(start, 20_000, 41)
+        numbers = range(start, 20_000, 23)
         wrong.extend(KEYS[n] for n in numbers if lookup(nodes, root, KEYS[n]) != any_file(n))
 
-    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 0, 1, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     assert wrong == []
-    assert nodes.used_bytes == sum(node.cost_bytes for node in nodes._cache.values()) <= 30_000
+    assert nodes.used_bytes == sum(node.cost_bytes for node in nodes._cache.values()) <= 12_000

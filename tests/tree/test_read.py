@@ -96,6 +96,16 @@ def test_walk_meets_each_node_once_and_skips_what_it_is_told(content: Content) -
     assert records.reads == 0
 
 
+def test_walk_leaves_out_the_subtrees_that_two_trees_share() -> None:
+    nodes, records = memory_nodes()
+    one = build(nodes, [(b"%05d" % number, any_file(number)) for number in range(5000)])
+    old = set(records.records)
+    two = apply(nodes, one, [(b"02500", any_file(9))])
+    walked = [address for address, _ in walk_nodes(nodes, two, old.__contains__)]
+    assert set(walked) == set(records.records) - old
+    assert len(walked) == nodes.get(walked[0]).height + 1
+
+
 def test_references_tell_contents_from_snapshots() -> None:
     addresses = [content_address(b"%d" % number) for number in range(4)]
     content: list[tuple[bytes, Entry]] = [
