@@ -71,8 +71,7 @@ def measure(folder: Path, folders: list[Path]) -> dict[str, float]:
     stored = sum(path.stat().st_size for path in (folder / "store").rglob("*") if path.is_file())
     largest = max((path for path in folders[-1].rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     with casstore.open(str(folder / "store"), create=False, config=casstore.Config(cache_bytes=0)) as store:
-        objects = store.stats().objects
-        count = sum(objects.values()) if isinstance(objects, dict) else objects
+        objects = sum(kind.objects for kind in store.stats().kinds.values())
         address = store.put(largest.read_bytes())
         samples = []
         for number in range(500):
@@ -86,6 +85,6 @@ def measure(folder: Path, folders: list[Path]) -> dict[str, float]:
         "further": sum(times[1:]),
         "restore": restore,
         "stored": stored,
-        "objects": count,
+        "objects": objects,
         "slice": percentiles(samples)["p95"],
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.options import Options
 from benchmarks.process import BenchmarkError, casstore_command, python, run
 from benchmarks.scratch import scratch
-from benchmarks.table import Goal, megabytes, seconds
+from benchmarks.table import Goal, megabytes, milliseconds, seconds
 
 BAR_BYTES, AIM_BYTES = 150e6, 100e6
 SMALL_FILES = 20_000
@@ -96,7 +96,15 @@ def measure(options: Options) -> list[Goal]:
 
 
 def goal(what: str, peak: float, took: float) -> Goal:
-    return Goal(what, peak, megabytes, BAR_BYTES, AIM_BYTES, detail={"seconds": took}, note=f"took {seconds(took)}")
+    return Goal(
+        what,
+        peak,
+        megabytes,
+        BAR_BYTES,
+        AIM_BYTES,
+        detail={"seconds": took},
+        note=f"took {milliseconds(took) if took < 0.1 else seconds(took)}",
+    )
 
 
 def compare(expected: Path, found: Path) -> None:

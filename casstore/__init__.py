@@ -31,9 +31,9 @@ from casstore.errors import (
     StorageError,
 )
 from casstore.format.settings import Settings
-from casstore.snapshots import RefMove, Refs, Snapshot
+from casstore.snapshots import Change, RefMove, Refs, Snapshot
 from casstore.storage import ContentFile, Pin, RecordInfo
-from casstore.store import Change, Store
+from casstore.store import Store
 from casstore.store import open_store as open  # noqa: A004  (the library is used as `casstore.open`)
 
 if TYPE_CHECKING:

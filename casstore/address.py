@@ -75,5 +75,6 @@ def check_address(address: object) -> Address:
         InvalidInputError: It is not 32 bytes.
     """
     if not isinstance(address, bytes) or len(address) != ADDRESS_BYTES:
-        raise InvalidInputError(f"an address is 32 bytes, not {address!r}; use the value that put() returned.")
+        what = f"{len(address)} bytes" if isinstance(address, bytes) else type(address).__name__
+        raise InvalidInputError(f"an address is 32 bytes, not {what}; use the value that put() returned.")
     return Address(address)

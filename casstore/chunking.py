@@ -47,21 +47,23 @@ class Chunker:
 
     def __init__(self, min_bytes: int, avg_bytes: int, max_bytes: int) -> None:
         power = avg_bytes & (avg_bytes - 1) == 0
-        if not (64 <= min_bytes < avg_bytes < max_bytes <= 8 * 1024 * 1024 and avg_bytes >= 256 and power):
+        fits = 64 <= min_bytes < avg_bytes < max_bytes and avg_bytes >= 256 and 1024 <= max_bytes <= 8 * 1024 * 1024
+        if not (fits and power):
             raise InvalidInputError(
                 f"chunk sizes {min_bytes}/{avg_bytes}/{max_bytes} do not fit; the average is a power of two from 256, "
-                "the minimum (from 64) is below it, the maximum (up to 8 MiB) above it."
+                "the minimum (from 64) is below it, the maximum (1 KiB to 8 MiB) above it."
             )
         self.min_bytes = min_bytes
         self.avg_bytes = avg_bytes
         self.max_bytes = max_bytes
         # Cutting short content costs more in records and lists than its dedup saves: docs/design/004-chunk-size.md.
-        self.whole_bytes = 2 * avg_bytes
+        # No more than one chunk may hold, or a stream would have cut already what the whole keeps in one piece.
+        self.whole_bytes = min(2 * avg_bytes, max_bytes)
 
     def lengths(self, data: bytes | memoryview) -> list[int]:
         """Lengths in bytes of the chunks that ``data`` is cut into; they add up to ``len(data)``.
 
-        Content of up to ``whole_bytes``, twice the average, stays one chunk.
+        Content of up to ``whole_bytes``, about twice the average, stays one chunk.
 
         Cost: O(len(data)), about 0.4 ns a byte; holds the interpreter lock.
         """

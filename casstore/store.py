@@ -6,51 +6,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 from casstore.address import ADDRESS_BYTES, Address
 from casstore.config import Config
 from casstore.errors import ClosedError, InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.canonical import JsonValue
-from casstore.format.entry import Entry
 from casstore.format.settings import Settings
-from casstore.format.snapshot import STATE_ROOTS
 from casstore.format.superblock import BACKEND_NAMES
 from casstore.osfile import OsFiles
-from casstore.snapshots import Refs, Snapshot, Snapshots, decode_key, log
+from casstore.snapshots import Change, Refs, Snapshot, Snapshots, diff_roots, log
 from casstore.storage import ContentFile, Pin, Storage
 from casstore.storage.opening import MEMORY, OpenStorage, is_store, make_store, open_memory, open_storage
 from casstore.storage.readers import live_pins
-from casstore.tree import Nodes, diff
+from casstore.tree import Nodes
 
 if TYPE_CHECKING:
     # Imported on use: opening a store and reading from it needs none of it.
+    from casstore.branches import Branch, BranchContext
     from casstore.collection import GcPlan, Stats, VerifyReport
 
 State = Snapshot | Address | str
 """What names a state: a snapshot, its id (32 bytes), a ref's name, or the beginning of an id in hex."""
 
 Progress = Callable[[str, int, int | None], None]
-
-
-class Change(NamedTuple):
-    """One key that differs between two states.
-
-    Attributes:
-        key: Root and key, as ``"files/src/a.py"``.
-        old: What the key mapped to, None where it was added.
-        new: What it maps to, None where it was deleted.
-    """
-
-    key: str
-    old: Entry | None
-    new: Entry | None
-
-    @property
-    def letter(self) -> str:
-        """``A`` added, ``M`` modified, ``D`` deleted."""
-        return "A" if self.old is None else "D" if self.new is None else "M"
 
 
 def open_store(
@@ -283,6 +264,7 @@ class Store:
             InvalidInputError: A field cannot be stored.
             NotFoundError: A root or parent is not in the store.
         """
+        self._check_open()
         origins = [self.resolve(parent) for parent in parents]
         ids = [origin.id for origin in origins]
         return self.snapshots.add(roots=roots, parents=ids, message=message, meta=meta, time_ns=time_ns)
@@ -302,9 +284,32 @@ class Store:
         *Cost*: O(changes · log n) node reads; none where the states are equal.
         """
         old, new = self.resolve(a), self.resolve(b)
-        for name in STATE_ROOTS:
-            for change in diff(self.nodes, old.roots.get(name), new.roots.get(name)):
-                yield Change(f"{name}/{decode_key(change.key)}", change.old, change.new)
+        return diff_roots(self.nodes, old.roots, new.roots)
+
+    # -- branches
+
+    @cached_property
+    def branches(self) -> BranchContext:
+        """What all branches of this store share: factories, the pending budget."""
+        from casstore.branches import BranchContext
+
+        return BranchContext(self.snapshots, self.refs, self.config.pending_bytes)
+
+    def branch(self, state: State | Branch | None = None) -> Branch:
+        """A mutable state in memory that starts as ``state``.
+
+        Args:
+            state: A ref, snapshot, id, or another branch (which is forked); None is the empty state.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+        """
+        from casstore.branches import Branch
+
+        self._check_open()
+        if isinstance(state, Branch):
+            return state.fork()
+        return Branch(self.branches, None if state is None else self.resolve(state))
 
     # -- upkeep
 

@@ -85,8 +85,13 @@ def report_interrupt(*, as_json: bool) -> int:
     return INTERRUPTED
 
 
-def silence_broken_pipe() -> None:
-    """Points stdout at nothing, so that the interpreter's last flush into the closed pipe says nothing."""
+def settle_stdout() -> None:
+    """Writes out what is left; where that fails, points stdout at nothing, so that the interpreter's end is quiet."""
+    try:
+        sys.stdout.flush()
+        return
+    except OSError:
+        pass
     try:
         target = sys.stdout.fileno()
     except (OSError, ValueError):

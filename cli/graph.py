@@ -11,9 +11,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 Identity = TypeVar("Identity", bound=Hashable)
+SnapshotId = TypeVar("SnapshotId", bound=bytes)
 
 
-def newest_first(parents: Mapping[bytes, Sequence[bytes]], times: Mapping[bytes, int]) -> Iterator[bytes]:
+def newest_first(
+    parents: Mapping[SnapshotId, Sequence[SnapshotId]], times: Mapping[SnapshotId, int]
+) -> Iterator[SnapshotId]:
     """All snapshots, none before its children; among those that could be next, the newest."""
     waiting = dict.fromkeys(parents, 0)
     for above in parents.values():

@@ -68,10 +68,12 @@ class LazyGroup(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            errors.silence_broken_pipe()
+            errors.settle_stdout()
             raise click.exceptions.Exit(errors.BROKEN_PIPE) from None
         except (errors.casstore_error(), OSError) as error:
-            raise click.exceptions.Exit(errors.report(error, as_json=session.as_json)) from None
+            code = errors.report(error, as_json=session.as_json)
+            errors.settle_stdout()
+            raise click.exceptions.Exit(code) from None
         return result
 
     def main(
@@ -103,6 +105,14 @@ def _wants_json(words: Sequence[str]) -> bool:
     return "--json" in options
 
 
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        import casstore
+
+        click.echo(f"casstore {casstore.__version__}")
+        ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -111,7 +121,14 @@ def _wants_json(words: Sequence[str]) -> bool:
     ),
 )
 @click.option("--store", metavar="PATH", envvar="CASSTORE_PATH", help="The store's folder [env: CASSTORE_PATH].")
-@click.version_option(package_name="casstore", message="casstore %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
     """A content-addressable store with snapshots: directories in, the same directories out.

@@ -71,7 +71,7 @@ class Output:
         rows = list(facts)
         width = max((len(name) for name, _ in rows), default=0)
         for name, value in rows:
-            self.line(f"{name + ':':<{width + 1}} {value}".rstrip())
+            self.line(f"{name + ':' if name else '':<{width + 1}} {value}".rstrip())
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Prints rows: a table on a terminal, otherwise one line per row with tabs between the cells.

@@ -38,17 +38,18 @@ class Bar:
         if phase not in self._tasks:
             for task in self._tasks.values():
                 progress.remove_task(task)
-            self._tasks = {phase: progress.add_task(phase, total=total)}
-        progress.update(self._tasks[phase], completed=done, total=total)
+            self._tasks = {phase: progress.add_task(phase, total=total, count="")}
+        count = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+        progress.update(self._tasks[phase], completed=done, total=total, count=count)
 
     def _start(self) -> Progress:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,

@@ -79,6 +79,11 @@ def format_size(count: float) -> str:
     return f"{count / 1024:.1f} TiB"
 
 
+def exact_size(count: int) -> str:
+    """``1.5 MiB (1,572,864 bytes)``."""
+    return f"{format_size(count)} ({count:,} bytes)"
+
+
 def format_count(count: int, noun: str) -> str:
     """``1 file``, ``2,000 files``, ``3 directories``."""
     if count == 1:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .names import json_name
 from .output import is_report, report_items
-from .units import format_count, format_duration, format_size, format_time, json_time
+from .units import exact_size, format_count, format_duration, format_time, json_time
 
 if TYPE_CHECKING:
     from casstore import RefMove, Snapshot, Store
+    from casstore.address import Address
     from casstore.workspace import CheckoutReport, ImportReport, LeftOut
 
 SHORT_DIGITS: Final = 12
@@ -25,9 +26,9 @@ def short_id(identity: bytes | None) -> str:
     return NOTHING if identity is None else identity.hex()[:SHORT_DIGITS]
 
 
-def refs_by_id(store: Store) -> dict[bytes, list[str]]:
+def refs_by_id(store: Store) -> dict[Address, list[str]]:
     """Snapshot id → names of the refs that point at it."""
-    names: dict[bytes, list[str]] = {}
+    names: dict[Address, list[str]] = {}
     for name, identity in store.refs.ids():
         names.setdefault(identity, []).append(name)
     return names
@@ -123,7 +124,7 @@ def _fact(name: str, value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, int) and name.endswith("bytes"):
-        return f"{format_size(value)} ({value:,} bytes)"
+        return exact_size(value)
     if isinstance(value, int | float) and name.endswith("seconds"):
         return format_duration(value)
     if isinstance(value, float):

@@ -205,7 +205,8 @@ def test_the_package_list_names_every_folder() -> None:
         project = tomllib.load(file)
     folders = {".".join(module_parts(path)) for path in python_files("casstore", "cli") if path.name == "__init__.py"}
     expected = {re.sub(r"^cli\b", "casstore_cli", folder) for folder in folders}
-    assert set(project["tool"]["setuptools"]["packages"]) == expected
+    wrong = set(project["tool"]["setuptools"]["packages"]) ^ expected
+    assert not wrong, f"pyproject.toml, tool.setuptools.packages: add or remove {sorted(wrong)}"
     # A folder with code but without __init__.py would be left out of an installation in silence.
     assert {
         path.parent for path in python_files("casstore", "cli") if not (path.parent / "__init__.py").exists()

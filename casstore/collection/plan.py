@@ -14,7 +14,7 @@ from casstore.collection.sweep import GcReport, Sweep, Tally
 from casstore.errors import ConflictError, CorruptionError, InvalidInputError, ReadOnlyError
 from casstore.format.index_entry import SUSPECT
 from casstore.format.kinds import KIND_NAMES
-from casstore.snapshots import Refs, is_shallow
+from casstore.snapshots import Refs, Snapshots, shallow_ids
 from casstore.storage import Storage
 
 
@@ -100,7 +100,7 @@ class GcPlan:
 
 
 def plan_gc(
-    storage: Storage, refs: Refs, *, grace_seconds: int, undo_keep_seconds: int, accept_refs: bool = False
+    snapshots: Snapshots, refs: Refs, *, grace_seconds: int, undo_keep_seconds: int, accept_refs: bool = False
 ) -> GcPlan:
     """What a collection would do now; nothing changes until the plan is executed.
 
@@ -109,6 +109,7 @@ def plan_gc(
         InvalidInputError: A period is no whole number of seconds.
         CorruptionError: Something that must be kept is missing or damaged, or refs may have been lost in a rebuild.
     """
+    storage = snapshots.storage
     if storage.read_only:
         raise ReadOnlyError("the store is open read-only; open it for writing to collect.")
     for name, value in (("grace_seconds", grace_seconds), ("undo_keep_seconds", undo_keep_seconds)):
@@ -122,13 +123,11 @@ def plan_gc(
     stack = ExitStack()
     with ExitStack() as guard:
         guard.push(stack)
-        watch = stack.enter_context(storage.operation())
+        stack.enter_context(storage.operation())
         roots = gather_roots(storage, refs, undo_keep_seconds)
-        marker = Marker(storage, lambda snapshot: is_shallow(storage, snapshot))
+        marker = Marker(storage, shallow_ids(storage).__contains__)
         marker.mark(roots.references)
-        sweep = Sweep(storage, marker, roots, watch, grace_seconds, stack, accept_refs)
-        sweep.mark_watched()
-        sweep.mark_young()
+        sweep = Sweep(snapshots, marker, roots, grace_seconds, stack, accept_refs)
         plan = GcPlan(grace_seconds=grace_seconds, undo_keep_seconds=undo_keep_seconds, _sweep=sweep)
         _tally(plan, storage, sweep)
         plan.roots = dict(roots.counts)

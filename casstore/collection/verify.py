@@ -2,24 +2,31 @@
 """Verify: is all that is kept whole, and does everything lead where it says?
 
 Three passes, each with bounded memory: every record against its address; every segment record by record, so that
-damage in dead bytes is named too; every ref, snapshot and tree, down to the contents and their sizes.
+damage in dead bytes is named too; every state that a collection would keep for a ref or its history, down to the
+contents and their sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from casstore.address import Address
-from casstore.errors import CasstoreError, CorruptionError, NotFoundError
-from casstore.format.index_entry import DAMAGED_FLAG
+from casstore.address import Address, event_address
+from casstore.errors import CasstoreError, CorruptionError, FormatVersionError, NotFoundError
+from casstore.format.entry import SNAPSHOT as SNAPSHOT_ENTRY
+from casstore.format.event import HISTORY_CUT, decode_ref_move, parse_event
+from casstore.format.index_entry import DAMAGED_FLAG, EVENT_KEY, HISTORY
 from casstore.format.kinds import CHUNK, CHUNK_LIST
 from casstore.format.node import Node
 from casstore.format.snapshot import FILES
-from casstore.snapshots import Refs, Snapshots, decode_key, log
+from casstore.snapshots import Refs, Snapshots, decode_key, history_cut, shallow_ids
 from casstore.storage import Storage
 from casstore.storage.watch import Bitmap
-from casstore.tree import Checked, check_tree, walk_nodes
+from casstore.tree import Checked, check_tree
+
+_DAMAGE: Final = (CorruptionError, NotFoundError, FormatVersionError)
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -134,7 +141,7 @@ class _Verifier:
                 storage.get_record(entry.kind, address)
                 if entry.kind == CHUNK:
                     self._sound.add(entry.segment, entry.ordinal)
-            except CorruptionError as error:
+            except (CorruptionError, FormatVersionError) as error:
                 self._bad.add(address)
                 self._add("record", error, address)
             except NotFoundError as error:
@@ -148,62 +155,107 @@ class _Verifier:
         self._report.segments = len(self._storage.backend.segments())
 
     def _states(self) -> None:
-        seen: set[Address] = set()
+        # An operation of its own: what it looked at stays, also where a ref moves away and a collection begins.
+        with self._storage.operation():
+            self._events()
+            roots = self._roots()
+            waiting = deque((snapshot_id, tuple(names)) for snapshot_id, names in roots.items())
+            seen = set(roots)
+            shallow = shallow_ids(self._storage)
+            while waiting:
+                snapshot_id, names = waiting.popleft()
+                try:
+                    snapshot = self._snapshots.get(snapshot_id)
+                except _DAMAGE as error:
+                    self._add("snapshot", error, snapshot_id, names)
+                    continue
+                self._report.snapshots += 1
+                labels = roots.get(snapshot_id) or [snapshot_id.hex()[:12]]
+                below = [] if snapshot_id in shallow else list(snapshot.parents)
+                for root_name, root in snapshot.roots.items():
+                    below += self._tree([f"{label}:{root_name}" for label in labels], root, root_name == FILES)
+                for other in below:
+                    if other not in seen:
+                        seen.add(other)
+                        waiting.append((other, names))
+
+    def _events(self) -> None:
+        """Every fact that a rebuild could not compute must lie in a record too."""
+        backend = self._storage.backend
+        for prefix in (HISTORY, EVENT_KEY):
+            for key, payload in backend.facts(prefix):
+                try:
+                    members = parse_event(payload)
+                except CorruptionError as error:
+                    self._add("ref", error)
+                    continue
+                address = event_address(payload)
+                # A later cut stands for all before it.
+                if members["type"] != HISTORY_CUT and backend.find(address) is None and backend.fact(key) is not None:
+                    name = members.get("name")
+                    missing = CorruptionError(f"the record of event {members['number']} is missing.", address=address)
+                    self._add("ref", missing, address, [name] if isinstance(name, str) else [])
+
+    def _roots(self) -> dict[Address, list[str]]:
+        """Snapshots that refs and kept history name, and by what names."""
+        roots: dict[Address, list[str]] = {}
         for name, snapshot_id in self._refs.ids():
             self._report.refs += 1
+            roots.setdefault(snapshot_id, []).append(name)
+        cut = history_cut(self._storage)
+        for _, payload in self._storage.backend.facts(HISTORY):
             try:
-                for snapshot in log(self._snapshots, self._snapshots.get(snapshot_id)):
-                    if snapshot.id in seen:
-                        continue
-                    seen.add(snapshot.id)
-                    self._report.snapshots += 1
-                    label = name if snapshot.id == snapshot_id else snapshot.id.hex()[:12]
-                    for root_name, root in snapshot.roots.items():
-                        self._tree(f"{label}:{root_name}", root, root_name == FILES)
-            except (CorruptionError, NotFoundError) as error:
-                self._add("snapshot", error, where=[name])
+                move = decode_ref_move(payload)
+            except CorruptionError:
+                # Named by the look at the events.
+                continue
+            for old in (move.old, move.new):
+                # Collected states may still stand in the history.
+                if old and move.number > cut and old not in roots and self._storage.backend.find(old):
+                    roots[old] = [f"{move.name}@{move.number}"]
+        return roots
 
-    def _tree(self, label: str, root: Address, tree: bool) -> None:
-        nodes = self._snapshots.nodes
-        try:
-            check_tree(nodes, root, tree=tree, checked=self._checked)
-        except (CorruptionError, NotFoundError) as error:
-            self._add("tree", error, where=[label])
-        known = self._sound
+    def _tree(self, labels: Sequence[str], root: Address, tree: bool) -> list[Address]:
+        """Looks at every node and content below ``root``; the snapshots that it links."""
+        nodes, find, known = self._snapshots.nodes, self._storage.backend.find, self._sound
+        linked: list[Address] = []
+        waiting = [root]
+        readable = True
+        while waiting:
+            address = waiting.pop()
+            entry = find(address)
+            if entry is not None and (entry.segment, entry.ordinal) in known:
+                continue
+            try:
+                node = nodes.read(address)
+            except _DAMAGE as error:
+                self._add("tree", error, address, labels)
+                readable = False
+                continue
+            self._report.nodes += 1
+            self._tell("nodes", self._report.nodes)
+            waiting += reversed(node.children)
+            linked += node.snapshots
+            # Only leaves are left out next time: what lies below an inner node may be hurt.
+            if not node.height and self._leaf(labels, node) and entry is not None:
+                known.add(entry.segment, entry.ordinal)
+        if readable:
+            try:
+                check_tree(nodes, root, tree=tree, checked=self._checked)
+            except _DAMAGE as error:
+                self._add("tree", error, where=labels)
+        return linked
 
-        def skip(address: Address) -> bool:
-            entry = self._storage.backend.find(address)
-            return entry is not None and (entry.segment, entry.ordinal) in known
-
-        try:
-            for address, node in walk_nodes(nodes, root, skip):
-                self._report.nodes += 1
-                self._tell("nodes", self._report.nodes)
-                whole = self._leaf(label, node)
-                entry = self._storage.backend.find(address)
-                # Only leaves are left out next time: what lies below an inner node may be hurt.
-                if whole and not node.height and entry is not None:
-                    known.add(entry.segment, entry.ordinal)
-        except (CorruptionError, NotFoundError) as error:
-            if error.address is None or Address(error.address) not in self._bad:
-                self._add("tree", error, where=[label])
-
-    def _leaf(self, label: str, node: Node) -> bool:
+    def _leaf(self, labels: Sequence[str], node: Node) -> bool:
         whole = True
-        if node.height:
-            return whole
         for place, key in enumerate(node.keys):
             entry = node.entry(place)
-            if entry.address is None or entry.inline is not None:
+            if entry.address is None or entry.kind == SNAPSHOT_ENTRY:
                 continue
-            where = f"{label}/{decode_key(key)}"
             try:
-                if entry.kind == _SNAPSHOT_ENTRY:
-                    self._snapshots.fields(entry.address)
-                else:
-                    self._content(entry.address, entry.size)
-            except (CorruptionError, NotFoundError) as error:
-                self._add("content", error, entry.address, [where])
+                self._content(entry.address, entry.size)
+            except _DAMAGE as error:
+                self._add("content", error, entry.address, [f"{label}/{decode_key(key)}" for label in labels])
                 whole = False
         return whole
 
@@ -217,15 +269,15 @@ class _Verifier:
         if found.kind == CHUNK:
             if found.raw_bytes != size:
                 raise CorruptionError(f"the content {address.hex()} is not {size} bytes long.", address=address)
+        elif storage.content_size(address) != size:
+            raise CorruptionError(f"the content {address.hex()} is not {size} bytes long.", address=address)
         elif (found.segment, found.ordinal) not in self._sound:
-            self._list(address, size)
+            self._list(address)
             self._sound.add(found.segment, found.ordinal)
         self._report.contents += 1
 
-    def _list(self, address: Address, size: int) -> None:
+    def _list(self, address: Address) -> None:
         storage = self._storage
-        if storage.content_size(address) != size:
-            raise CorruptionError(f"the content {address.hex()} is not {size} bytes long.", address=address)
         if self._report.read_data:
             storage.check_content(address)
             return
@@ -240,6 +292,3 @@ class _Verifier:
                     waiting.append(piece)
                 elif entry.raw_bytes != length:
                     raise CorruptionError(f"the piece {piece.hex()} is not {length} bytes long.", address=piece)
-
-
-_SNAPSHOT_ENTRY = 5

@@ -6,9 +6,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-from casstore.address import Address
+from casstore.address import Address, parse_address
 from casstore.errors import CorruptionError, NotFoundError
-from casstore.format.event import SHALLOW, parse_event
+from casstore.format.event import HISTORY_CUT, SHALLOW, parse_event
 from casstore.format.index_entry import EVENT_KEY
 from casstore.snapshots.snapshot import Snapshot, Snapshots
 from casstore.storage import Storage
@@ -32,7 +32,7 @@ def log(snapshots: Snapshots, start: Snapshot) -> Iterator[Snapshot]:
             try:
                 parent = snapshots.get(parent_id)
             except NotFoundError:
-                if is_shallow(snapshots.storage, snapshot.id):
+                if snapshot.id in shallow_ids(snapshots.storage):
                     continue
                 raise CorruptionError(
                     f"the parent {parent_id.hex()} of {snapshot.id.hex()[:12]} is missing; run `casstore verify`.",
@@ -41,11 +41,23 @@ def log(snapshots: Snapshots, start: Snapshot) -> Iterator[Snapshot]:
             heapq.heappush(waiting, (-parent.time_ns, parent.id, parent))
 
 
-def is_shallow(storage: Storage, snapshot_id: Address) -> bool:
-    """Whether the parents of a snapshot were given up on purpose."""
-    wanted = snapshot_id.hex()
+def shallow_ids(storage: Storage) -> set[Address]:
+    """The snapshots whose parents were given up on purpose."""
+    found = set()
     for _, payload in storage.backend.facts(EVENT_KEY):
         members = parse_event(payload)
-        if members["type"] == SHALLOW and members.get("snapshot") == wanted:
-            return True
-    return False
+        snapshot = members.get("snapshot")
+        if members["type"] == SHALLOW and isinstance(snapshot, str):
+            found.add(parse_address(snapshot))
+    return found
+
+
+def history_cut(storage: Storage) -> int:
+    """Moves of refs with a number up to this no longer keep their states."""
+    cut = 0
+    for _, payload in storage.backend.facts(EVENT_KEY):
+        members = parse_event(payload)
+        upto = members.get("upto")
+        if members["type"] == HISTORY_CUT and isinstance(upto, int):
+            cut = max(cut, upto)
+    return cut

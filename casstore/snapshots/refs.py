@@ -10,12 +10,14 @@ import os
 import re
 import time
 from collections.abc import Iterator, MutableMapping
+from typing import TypeGuard
 
 from casstore.address import ADDRESS_BYTES, Address, check_address, event_address
-from casstore.errors import ConflictError, InvalidInputError, NotFoundError
+from casstore.errors import ConflictError, CorruptionError, InvalidInputError, NotFoundError
 from casstore.format.event import RefMove, decode_ref_move, encode_ref_move, event_facts
 from casstore.format.index_entry import REF, history_prefix, ref_key
 from casstore.format.kinds import EVENT, SNAPSHOT
+from casstore.snapshots.history import history_cut
 from casstore.snapshots.snapshot import Snapshot, Snapshots
 
 MAX_NAME_BYTES = 255
@@ -79,11 +81,20 @@ class Refs(MutableMapping[str, Snapshot]):
     def __getitem__(self, name: str) -> Snapshot:
         found = self.id_of(check_ref_name(name))
         if found is None:
-            raise NotFoundError(f"no ref is named {name!r}; list refs with `casstore refs`.", path=name)
-        return self._snapshots.get(found)
+            raise _no_ref(name)
+        try:
+            return self._snapshots.get(found)
+        except NotFoundError:
+            # Not "no such ref": who asks with a default must not take the ref for a free name.
+            raise CorruptionError(
+                f"the ref {name!r} names the snapshot {found.hex()}, which is missing; run `casstore verify`, or take "
+                f"the last move back with `casstore refs undo {name}`.",
+                address=found,
+                path=name,
+            ) from None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.id_of(check_ref_name(name)) is not None
+        return is_ref_name(name) and self.id_of(name) is not None
 
     def __setitem__(self, name: str, snapshot: Snapshot) -> None:
         with self._backend.write_lock():
@@ -107,7 +118,7 @@ class Refs(MutableMapping[str, Snapshot]):
         with self._backend.write_lock():
             old = self.id_of(check_ref_name(name))
             if old is None:
-                raise NotFoundError(f"no ref is named {name!r}; list refs with `casstore refs`.", path=name)
+                raise _no_ref(name)
             return self._move(name, old, None, reason)
 
     def compare_and_set(
@@ -146,11 +157,14 @@ class Refs(MutableMapping[str, Snapshot]):
         with self._backend.write_lock():
             snapshot = self.id_of(check_ref_name(old))
             if snapshot is None:
-                raise NotFoundError(f"no ref is named {old!r}; list refs with `casstore refs`.", path=old)
+                raise _no_ref(old)
             if self.id_of(check_ref_name(new)) is not None:
                 raise ConflictError(f"a ref named {new!r} exists; delete it first or choose another name.", path=new)
-            self._move(new, None, snapshot, f"renamed from {old}")
-            self._move(old, snapshot, None, f"renamed to {new}")
+            self._check_target(snapshot)
+            made = self._record(new, None, snapshot, f"renamed from {old}")
+            gone = self._record(old, snapshot, None, f"renamed to {new}")
+            # The new name first: a crash between the two records leaves both names, never none.
+            self._backend.sync({**event_facts(encode_ref_move(made)), **event_facts(encode_ref_move(gone))})
 
     def history(self, name: str) -> list[RefMove]:
         """The moves of a ref, newest first; empty where it never existed."""
@@ -161,22 +175,42 @@ class Refs(MutableMapping[str, Snapshot]):
         """Takes back the last move; done twice, it takes back the undo.
 
         Raises:
-            NotFoundError: The ref has no history, or the state it named before was collected.
+            NotFoundError: The ref has no history, or the state it named before was collected or is no longer kept.
         """
         with self._backend.write_lock():
             moves = self.history(name)
             if not moves:
                 raise NotFoundError(f"the ref {name!r} has no history, so there is nothing to undo.", path=name)
             last = moves[0]
+            if last.old is not None and last.number <= history_cut(self._snapshots.storage):
+                # What it named may be gone in part: an index made anew finds snapshots that were collected before.
+                raise NotFoundError(
+                    f"the last move of {name!r} is older than the history that is kept; look for the state with "
+                    "`casstore log` and set the ref to it.",
+                    path=name,
+                    address=last.old,
+                )
             return self._move(name, last.new, last.old, f"undo of {last.number}")
 
     def _move(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
-        backend = self._backend
         if new is not None:
-            entry = backend.find(new)
-            if entry is None or entry.kind != SNAPSHOT:
-                raise NotFoundError(f"no snapshot has the id {new.hex()}; it may have been collected.", address=new)
-            backend.hit(new, entry)
+            self._check_target(new)
+        move = self._record(name, old, new, reason)
+        self._backend.sync(event_facts(encode_ref_move(move)))
+        return move
+
+    def _check_target(self, snapshot: Address) -> None:
+        entry = self._backend.find(snapshot)
+        if entry is None or entry.kind != SNAPSHOT or not self._backend.hit(snapshot, entry):
+            raise NotFoundError(
+                f"no snapshot has the id {snapshot.hex()}; it may have been collected.", address=snapshot
+            )
+
+    def _record(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
+        """The event of a move, as a record that waits for the next sync; the write lock is held."""
+        if not isinstance(reason, str):
+            raise InvalidInputError(f"the reason of a move is a str, not {reason!r}.", path=name)
+        backend = self._backend
         move = RefMove(
             name=name,
             old=old,
@@ -187,9 +221,7 @@ class Refs(MutableMapping[str, Snapshot]):
             reason=reason,
         )
         payload = encode_ref_move(move)
-        storage = self._snapshots.storage
-        backend.put([storage.record(EVENT, event_address(payload), payload)])
-        backend.sync(event_facts(payload))
+        backend.put([self._snapshots.storage.record(EVENT, event_address(payload), payload)])
         return move
 
     def _who(self) -> str:
@@ -207,6 +239,19 @@ class Refs(MutableMapping[str, Snapshot]):
         if isinstance(snapshot, Snapshot):
             return snapshot.id
         return None if snapshot is None else check_address(snapshot)
+
+
+def is_ref_name(name: object) -> TypeGuard[str]:
+    """Whether ``name`` can name a ref."""
+    try:
+        check_ref_name(name)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _no_ref(name: str) -> NotFoundError:
+    return NotFoundError(f"no ref is named {name!r}; list refs with `casstore refs`.", path=name)
 
 
 def _text(address: Address | None) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
-from casstore.address import ADDRESS_BYTES, Address, snapshot_address
+from casstore.address import ADDRESS_BYTES, Address, check_address, snapshot_address
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from casstore.format.canonical import JsonValue
 from casstore.format.kinds import NODE, SNAPSHOT
@@ -58,7 +58,7 @@ class Snapshot:
     @property
     def files(self) -> FilesView:
         """The files as a read-only mapping of path to bytes."""
-        return FilesView(self._storage, self._nodes, self.roots.get(FILES))
+        return FilesView(self._storage, self._nodes, self.roots.get(FILES), self._pin)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Snapshot) and self.id == other.id
@@ -95,23 +95,25 @@ class Snapshots:
             NotFoundError: A root or parent is not in the store.
         """
         fields = SnapshotFields(
-            roots=dict(roots),
-            parents=tuple(parents),
+            roots={name: check_address(root) for name, root in roots.items()},
+            parents=tuple(map(check_address, parents)),
             message=message,
             meta=dict(meta or {}),
             time_ns=time.time_ns() if time_ns is None else time_ns,
         )
         encoded = encode_snapshot(fields)
+        backend = self.storage.backend
+        # The pin comes first: from here on no collection begins that does not see the snapshot or what it names.
+        snapshot = Snapshot(self.storage, self.nodes, snapshot_address(encoded), fields)
         for kind, wanted in ((NODE, fields.roots.values()), (SNAPSHOT, fields.parents)):
             for address in wanted:
-                entry = self.storage.backend.find(address)
-                if entry is None or entry.kind != kind:
+                entry = backend.find(address)
+                if entry is None or entry.kind != kind or not backend.hit(address, entry):
                     raise NotFoundError(
                         f"{address.hex()} is not in the store, so no snapshot can name it.", address=address
                     )
-        snapshot_id = snapshot_address(encoded)
-        self.storage.put_record(SNAPSHOT, snapshot_id, encoded)
-        return Snapshot(self.storage, self.nodes, snapshot_id, fields)
+        self.storage.put_record(SNAPSHOT, snapshot.id, encoded)
+        return snapshot
 
     def get(self, snapshot_id: Address) -> Snapshot:
         """The snapshot with that id.
@@ -142,8 +144,8 @@ class Snapshots:
         """The one snapshot id that begins with ``prefix``, 4 to 64 hex digits.
 
         Raises:
-            NotFoundError: None does.
-            InvalidInputError: Several do, or ``prefix`` is too short or not hex.
+            NotFoundError: None does, or ``prefix`` is too short or not hex.
+            InvalidInputError: Several do.
         """
         digits = prefix.lower()
         if len(digits) < MIN_PREFIX_DIGITS or len(digits) > 2 * ADDRESS_BYTES or not _is_hex(digits):

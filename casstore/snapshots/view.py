@@ -36,9 +36,11 @@ class FilesView(Mapping[str, bytes]):
     *Cost*: ``len`` reads one node, a look-up one node per level and the content.
     """
 
-    __slots__ = ("_nodes", "_storage", "root")
+    __slots__ = ("_nodes", "_pin", "_storage", "root")
 
-    def __init__(self, storage: Storage, nodes: Nodes, root: Root) -> None:
+    def __init__(self, storage: Storage, nodes: Nodes, root: Root, pin: object = None) -> None:
+        """``pin`` keeps the state from the collector for as long as the view lives."""
+        self._pin = pin
         self._storage = storage
         self._nodes = nodes
         self.root = root
@@ -92,9 +94,10 @@ class FilesView(Mapping[str, bytes]):
         return summary(self._nodes, self.root).files
 
     def __contains__(self, key: object) -> bool:
-        if not isinstance(key, str):
+        try:
+            found = lookup(self._nodes, self.root, encode_key(key))  # type: ignore[arg-type]
+        except InvalidInputError:
             return False
-        found = lookup(self._nodes, self.root, encode_key(key))
         return found is not None and found.kind in (FILE, EXECUTABLE)
 
     def __repr__(self) -> str:

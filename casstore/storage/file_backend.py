@@ -156,6 +156,11 @@ class FileBackend(IndexedBackend):
             self._check_writable()
             if live_pins(self.path):
                 return
+            for folder, _, names in os.walk(os.path.join(self.path, layout.OBJECTS)):
+                for name in names:
+                    if name.endswith(".tmp"):
+                        # What a crash left; nobody else writes one while the lock is held.
+                        self._os.unlink(os.path.join(folder, name))
             known_events = set()
             for path, address in list(_object_files(self.path)):
                 if self.find(address) is None:
@@ -214,10 +219,6 @@ def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> 
                 return index
             index.close(clean=False)
         shutil.rmtree(folder)
-    for folder_path, _, names in os.walk(os.path.join(path, layout.OBJECTS)):
-        for name in names:
-            if name.endswith(".tmp"):
-                os.unlink(os.path.join(folder_path, name))
     index = LevelIndex(folder, create=True, sync=sync)
     changes: dict[bytes, bytes | None] = {}
     events: dict[int, bytes] = {}

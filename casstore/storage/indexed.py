@@ -37,13 +37,6 @@ MAX_PENDING: Final = 16_384
 """Entries that may wait; a full table makes a sync point (about 7 MB of memory)."""
 
 
-_FORKED: Final = "this store belongs to the parent of a forked process; open it again in the child."
-
-
-def _refuse(key: bytes) -> bytes | None:
-    raise ClosedError(_FORKED)
-
-
 class IndexedBackend(ABC):
     """Base of the backends: everything but where records lie."""
 
@@ -127,9 +120,13 @@ class IndexedBackend(ABC):
     def _leave_to_parent(self) -> None:
         """In a forked child: this belongs to the parent, whose other threads may have held the lock."""
         self._lock = threading.RLock()
-        self._closed = _FORKED
-        self._index_get = _refuse
+        self._closed = "this store belongs to the parent of a forked process; open it again in the child."
+        self._index_get = self._refuse
         self._pending = {}
+
+    def _refuse(self, key: bytes) -> bytes | None:
+        """Takes the place of the index's ``get`` once the backend is closed."""
+        raise ClosedError(self._closed or "the store is closed; open it again.")
 
     def _check_writable(self) -> None:
         if self._closed:

@@ -76,6 +76,7 @@ class MemoryBackend(IndexedBackend):
     def close(self) -> None:
         with self._lock:
             self._closed = "the store in memory is closed; what it held is gone."
+            self._index_get = self._refuse
             self._records.clear()
             self._pending = {}
             self._index.close(clean=True)

@@ -54,7 +54,7 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
     Cost: what was written since the last sync point; a rebuild reads all segments.
     """
     folder = os.path.join(path, layout.INDEX)
-    _finish_rebuild(path)
+    _finish_rebuild(path, files)
     if not os.path.isdir(folder):
         return rebuild_index(path, files, decompress, sync=sync)
     try:
@@ -210,12 +210,12 @@ def _drop_incomplete_lists(index: LevelIndex, segments: SegmentFiles, decompress
         index.write(gone)
 
 
-def _finish_rebuild(path: str) -> None:
+def _finish_rebuild(path: str, files: OsFiles) -> None:
     """Takes up what a crash between the two renames of a rebuild left."""
     folder, old = os.path.join(path, layout.INDEX), os.path.join(path, layout.OLD_INDEX)
     if os.path.isdir(old):
         if not os.path.isdir(folder):
-            os.rename(old, folder)
+            files.rename(old, folder)
         else:
             shutil.rmtree(old)
 

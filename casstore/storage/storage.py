@@ -324,6 +324,10 @@ class Storage:
         self._check_writable()
         return Ingest(self)
 
+    def pin(self, what: str, address: Address) -> PinHandle:
+        """Keeps what lies under ``address`` from the collector for as long as the handle lives."""
+        return PinHandle(self.pins, what, address)
+
     def operation(self) -> AbstractContextManager[Watch]:
         """Everything put or hit until the context ends is kept from the collector."""
         return self.backend.watch()

@@ -13,17 +13,21 @@ from casstore.tree.build import build
 from casstore.tree.check import Checked, check_tree
 from casstore.tree.diff import Change, diff
 from casstore.tree.edit import apply
+from casstore.tree.merge import Conflict, Merge, Sides, merge
 from casstore.tree.nodes import Nodes, RecordStore, Root
 from casstore.tree.read import first_key, lookup, scan, summary, walk_nodes
 
 __all__ = [
     "Change",
     "Checked",
+    "Conflict",
     "Entry",
+    "Merge",
     "Node",
     "Nodes",
     "RecordStore",
     "Root",
+    "Sides",
     "Summary",
     "apply",
     "build",
@@ -31,6 +35,7 @@ __all__ = [
     "diff",
     "first_key",
     "lookup",
+    "merge",
     "scan",
     "summary",
     "walk_nodes",

@@ -70,7 +70,8 @@ def checkout(
     """
     part = Part(store.nodes, store.resolve(state), os.fsencode(path or b"").strip(b"/"))
     folder = folder_name(directory)
-    if identity_of(store.path) is not None and is_inside(folder, store.path):
+    own = identity_of(store.path)
+    if own is not None and is_inside(folder, store.path):
         raise InvalidInputError(f"{folder!r} belongs to the store itself; choose another folder.", path=folder)
     fd = _open_directory(folder)
     try:
@@ -82,7 +83,7 @@ def checkout(
                 path=folder,
             )
         if occupied:
-            find_obstacles(folder, fd, ((key, entry.kind == DIRECTORY) for key, entry in part.items()))
+            find_obstacles(folder, fd, ((key, entry.kind == DIRECTORY) for key, entry in part.items()), own)
     except BaseException:
         os.close(fd)
         raise

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from casstore.errors import CasstoreError, CorruptionError, InvalidInputError, StorageError
-from casstore.workspace.folders import FOLDER_FLAGS, FolderStack
+from casstore.workspace.folders import FOLDER_FLAGS, FolderStack, Identity
 
 FOLDER_MODE: Final = 0o755
 FILE_MODE: Final = 0o644
@@ -199,14 +199,34 @@ def in_the_way(place: str, wanted: str) -> InvalidInputError:
     )
 
 
-def find_obstacles(directory: str, fd: int, paths: Iterator[tuple[bytes, bool]]) -> None:
+def find_obstacles(directory: str, fd: int, paths: Iterator[tuple[bytes, bool]], store: Identity | None) -> None:
     """Looks, without changing anything, whether sorted ``paths`` (path, is a directory) fit into the open folder.
 
     Raises:
-        InvalidInputError: A folder stands where a file belongs, or something else where a folder belongs.
+        InvalidInputError: A folder stands where a file belongs, something else where a folder belongs, or the folder
+            of the store would be written to.
     """
+
+    def check(path: bytes, *, folder: bool) -> bool:
+        """Whether ``path`` is there."""
+        place = os.path.join(directory, os.fsdecode(path))
+        try:
+            status = os.stat(path, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StorageError(
+                f"{place!r} cannot be looked at: {error.strerror}; nothing was written. Choose another folder.",
+                path=place,
+            ) from None
+        if stat.S_ISDIR(status.st_mode) != folder:
+            raise in_the_way(place, "a directory" if folder else "a file")
+        if folder and (status.st_dev, status.st_ino) == store:
+            raise InvalidInputError(f"{place!r} is the store itself; check out into an empty folder.", path=place)
+        return True
+
     missing: bytes | None = None
-    checked: set[bytes] = set()
+    present: set[bytes] = set()
     for path, is_folder in paths:
         if missing is not None and path.startswith(missing):
             continue
@@ -215,33 +235,15 @@ def find_obstacles(directory: str, fd: int, paths: Iterator[tuple[bytes, bool]])
         for name in components[:-1]:
             check_name(name, path)
             parent = parent + b"/" + name if parent else name
-            if parent in checked:
+            if parent in present:
                 continue
-            kind = _kind(fd, parent)
-            if kind is None:
+            if not check(parent, folder=True):
                 missing = parent + b"/"
                 break
-            if not stat.S_ISDIR(kind):
-                raise in_the_way(os.path.join(directory, os.fsdecode(parent)), "a directory")
-            checked.add(parent)
+            present.add(parent)
         else:
             check_name(components[-1], path)
-            kind = _kind(fd, path)
-            if kind is not None and stat.S_ISDIR(kind) != is_folder:
-                what = "a directory" if is_folder else "a file"
-                raise in_the_way(os.path.join(directory, os.fsdecode(path)), what)
-
-
-def _kind(fd: int, path: bytes) -> int | None:
-    try:
-        return os.stat(path, dir_fd=fd, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        place = os.fsdecode(path)
-        raise StorageError(
-            f"{place!r} cannot be looked at: {error.strerror}; nothing was written.", path=place
-        ) from None
+            check(path, folder=is_folder)
 
 
 def _write_file(fd: int, name: bytes, blocks: Iterable[bytes], mode: int, done: OnFile | None) -> None:

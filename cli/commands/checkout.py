@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..places import parse_place
 from ..progress import progress
@@ -12,11 +13,17 @@ from ..units import format_size
 from ..views import kept_counts, left_out_json, short_id
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    if ctx.params.get("words"):
+        return [CompletionItem(incomplete, type="dir")]
+    return [CompletionItem(name) for name in complete_state(ctx, param, incomplete)]
+
+
 @store_command(
     "checkout",
     example="casstore --store state.cas checkout main out\ncasstore --store state.cas checkout main src/lib out-lib",
 )
-@click.argument("words", metavar="STATE [PATH] DIR", nargs=-1, required=True, shell_complete=complete_state)
+@click.argument("words", metavar="STATE [PATH] DIR", nargs=-1, required=True, shell_complete=_complete)
 @click.option("--force", is_flag=True, help="Write into a directory that is not empty, replacing what is in the way.")
 def command(call: Call, words: tuple[str, ...], force: bool) -> None:
     """Write a state's files to DIR.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..session import Call, store_command
-from ..units import format_duration, format_size, parse_duration, parse_size
+from ..units import exact_size, format_duration, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from casstore import Store
@@ -75,5 +75,5 @@ def _show(key: str, value: int | None) -> str:
     if value is None:
         return "none"
     if key == "max_bytes":
-        return f"{format_size(value)} ({value} bytes)"
+        return exact_size(value)
     return format_duration(value)

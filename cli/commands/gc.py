@@ -54,7 +54,7 @@ def command(call: Call, dry_run: bool, undo_keep: int | None, grace: int | None,
 def _print_plan(call: Call, plan: GcPlan) -> None:
     """What stays and why, and what would go."""
     rows = [
-        (why, kind, f"{tally.objects:,}", format_size(tally.bytes))
+        (why, kind, format_count(tally.objects, "object"), format_size(tally.bytes))
         for why, part in (("in use", plan.live), ("too young", plan.young), ("to be freed", plan.dead))
         for kind, tally in sorted(part.items())
     ]
@@ -64,7 +64,7 @@ def _print_plan(call: Call, plan: GcPlan) -> None:
         [
             ("in use because of", roots or "nothing"),
             ("kept for undo", format_duration(plan.undo_keep_seconds)),
-            ("young is below", format_duration(plan.grace_seconds)),
+            ("too young is below", format_duration(plan.grace_seconds)),
             ("to be freed", f"{format_count(plan.dead_objects, 'object')}, {format_size(plan.dead_bytes)}"),
             (
                 "to be compacted",

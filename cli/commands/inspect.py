@@ -9,10 +9,10 @@ import click
 
 from ..session import Call, common_options, help_example, store_command
 from ..units import format_duration, format_size
-from ..views import facts_of, one_line
 from .inspect_graph import inspect_graph
 from .inspect_key import inspect_key
 from .inspect_snapshot import inspect_snapshot
+from .stats import print_stats
 
 
 @click.group(
@@ -61,10 +61,10 @@ def inspect_store(call: Call) -> None:
                 ("grace", format_duration(settings.grace_seconds)),
                 ("undo keep", format_duration(settings.undo_keep_seconds)),
                 *((f"ref {name}", identity.hex()) for name, identity in refs.items()),
-                *(("pin", one_line(pin)) for pin in pins),
-                *facts_of(stats),
+                *(("pin", f"{pin.what} {pin.owner if pin.address is None else pin.address.hex()}") for pin in pins),
             ]
         )
+        print_stats(call, stats)
 
 
 def _chunk_sizes(fields: Mapping[str, str | int]) -> str:

@@ -12,6 +12,7 @@ from ..views import first_line, refs_by_id, short_id
 
 if TYPE_CHECKING:
     from casstore import Snapshot, Store
+    from casstore.address import Address
 
 
 @store_command("inspect graph", example="casstore --store state.cas inspect graph")
@@ -51,9 +52,9 @@ def inspect_graph(call: Call) -> None:
         call.out.line(" ".join(words).rstrip())
 
 
-def _reached(store: Store, starts: list[bytes]) -> dict[bytes, Snapshot]:
+def _reached(store: Store, starts: list[Address]) -> dict[Address, Snapshot]:
     """Every snapshot that is one of ``starts`` or an ancestor of one."""
-    found: dict[bytes, Snapshot] = {}
+    found: dict[Address, Snapshot] = {}
     while starts:
         identity = starts.pop()
         if identity not in found:

@@ -11,8 +11,8 @@ import click
 from ..names import json_name, key_bytes
 from ..places import parse_content_place
 from ..session import Call, complete_state, store_command
-from ..units import format_size
-from ..views import MAX_LISTED
+from ..units import exact_size, format_size
+from ..views import MAX_LISTED, short_id
 
 if TYPE_CHECKING:
     from casstore import Store
@@ -42,7 +42,7 @@ def inspect_key(call: Call, place: str) -> None:
     facts = [
         ("key", wanted.key),
         ("kind", shown["kind"]),
-        ("size", f"{format_size(entry.size)} ({entry.size:,} bytes)"),
+        ("size", exact_size(entry.size)),
         ("address", "none, the content is in the node" if entry.address is None else entry.address.hex()),
     ]
     for node in nodes:
@@ -54,7 +54,9 @@ def inspect_key(call: Call, place: str) -> None:
         if number == MAX_LISTED:
             facts.append(("", f"... and {len(pieces or ()) - MAX_LISTED:,} more (all of them with --json)"))
             break
-        facts.append(("piece", f"{piece['address'].hex()} ({format_size(piece['size'])}; {_stored(piece['record'])})"))
+        facts.append(
+            ("piece", f"{short_id(piece['address'])} ({format_size(piece['size'])}; {_stored(piece['record'])})")
+        )
     call.out.facts(facts)
 
 

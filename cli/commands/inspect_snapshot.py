@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..session import Call, complete_state, store_command
-from ..units import format_count, format_size, format_time
+from ..units import exact_size, format_count, format_size, format_time
 from ..views import snapshot_json
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def inspect_snapshot(call: Call, state: str) -> None:
         )
         facts.append((f"root {name}", f"{root['address'].hex()} ({described})"))
     facts += [
-        ("bytes", f"{format_size(total)} ({total:,} bytes)"),
-        ("own", f"{format_count(own_keys, 'key')}, {format_size(own_bytes)} ({own_bytes:,} bytes)"),
-        ("shared with parents", f"{format_size(total - own_bytes)} ({total - own_bytes:,} bytes)"),
+        ("bytes", exact_size(total)),
+        ("own", f"{format_count(own_keys, 'key')}, {exact_size(own_bytes)}"),
+        ("shared with parents", exact_size(total - own_bytes)),
     ]
     call.out.facts(facts)
 

@@ -96,6 +96,21 @@ def test_an_unreadable_file_fails_the_import_unless_skipped(command: Any, tree: 
     assert command.json("import", tree, "--ref", "main", "--skip-unreadable")["left_out"][0]["path"] == "secret"
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_unreadable_files_are_skipped_only_when_asked(
+    command: Any, tree: Path, monkeypatch: pytest.MonkeyPatch, skip: bool
+) -> None:
+    from casstore.errors import InvalidInputError
+
+    def fail(*_: object, skip_unreadable: bool, **__: object) -> None:
+        assert skip_unreadable == skip
+        raise InvalidInputError("reached.")
+
+    monkeypatch.setattr("casstore.workspace.import_directory", fail)
+    words = ["import", tree, "--ref", "main", *(["--skip-unreadable"] if skip else [])]
+    assert command.error(*words, code=10)["message"] == "reached."
+
+
 def test_a_directory_that_is_not_there_makes_no_store(command: Any, tmp_path: Path) -> None:
     error = command.error("import", tmp_path / "nowhere", "--ref", "main", code=10)
     assert error["path"] == str(tmp_path / "nowhere")

@@ -153,7 +153,9 @@ def test_a_second_writer_is_told_who_has_the_store(history: Any) -> None:
     import casstore
 
     with casstore.open(history.store):
+        start = time.monotonic()
         done = history.process("refs", "set", "x", "main", "--timeout", "0.1", "--json")
+        assert time.monotonic() - start < 8
         assert done.returncode == 7
         assert json.loads(done.stderr)["error"]["pid"] == os.getpid()
         reading = history.process("log", "main", "--json")
@@ -183,9 +185,22 @@ def test_a_pipe_that_nobody_reads_is_no_error(history: Any) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     words = [sys.executable, "-m", "casstore_cli", "--store", str(history.store), "log", "main"]
-    done = subprocess.run(words, stdout=write_end, stderr=subprocess.PIPE, timeout=60, check=False)
+    # With a buffer, something is left to be flushed when the interpreter ends.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(words, stdout=write_end, stderr=subprocess.PIPE, env=buffered, timeout=60, check=False)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_said_once(history: Any) -> None:
+    words = [sys.executable, "-m", "casstore_cli", "--store", str(history.store), "log", "main"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, env=buffered, timeout=60, check=False)
+    assert done.returncode == 14
+    assert done.stderr.startswith(b"casstore: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_interrupted(history: Any) -> None:

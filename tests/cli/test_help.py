@@ -121,6 +121,7 @@ def complete(line: str, directory: Path) -> list[str]:
         timeout=60,
         check=False,
     )
+    assert done.stderr == b""
     return [shown.partition(",")[2] for shown in done.stdout.decode().splitlines() if shown]
 
 
@@ -131,3 +132,11 @@ def test_completion_of_commands_and_refs(history: Any) -> None:
     assert complete(f"casstore --store {history.store} diff main t", folder) == ["try"]
     assert complete("casstore --store nowhere log m", folder) == []
     assert complete("casstore refs un", folder) == ["undo"]
+    assert complete(f"casstore --store {history.store} checkout t", folder) == ["try"]
+    assert complete(f"casstore --store {history.store} checkout try so", folder) == ["so"]  # left to the shell
+
+
+def test_version() -> None:
+    import casstore
+
+    assert CliRunner().invoke(cli, ["--version"]).stdout == f"casstore {casstore.__version__}\n"

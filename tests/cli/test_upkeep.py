@@ -29,6 +29,8 @@ def test_gc_frees_what_nothing_names(garbage: Any) -> None:
     planned = garbage.json("gc", "--undo-keep", "0", "--grace", "0", "--dry-run")
     assert planned["dry_run"] is True
     assert planned["report"] is None
+    assert not [name for name in planned["plan"] if name.startswith("_")]
+    assert planned["plan"]["dead_bytes"] == sum(tally["bytes"] for tally in planned["plan"]["dead"].values())
     assert stored(garbage.store) > before - 10_000
     done = garbage.json("gc", "--undo-keep", "0", "--grace", "0")
     assert done["report"]["freed_bytes"] > 900_000
@@ -51,6 +53,9 @@ def test_gc_keeps_what_is_young(garbage: Any) -> None:
 def test_gc_says_what_it_does(garbage: Any) -> None:
     said = garbage.text("gc", "--undo-keep", "0s", "--grace", "0", "--dry-run")
     assert "nothing was changed" in said
+    rows = {tuple(row[:2]): row[2:] for row in (line.split("\t") for line in said.splitlines()) if len(row) == 4}
+    assert rows["to be freed", "snapshot"][0] == "1 object"
+    assert rows["in use", "snapshot"][0] == "2 objects"
     assert "freed" in garbage.text("gc", "--undo-keep", "0", "--grace", "0")
 
 
@@ -99,7 +104,7 @@ def test_config(history: Any) -> None:
         "undo_keep_seconds": 604800,
     }
     assert history.text("config").splitlines() == ["max_bytes: none", "grace:     1h", "undo_keep: 7d"]
-    assert history.text("config", "max_bytes", "20GiB") == "max_bytes is 20.0 GiB (21474836480 bytes) (was none)\n"
+    assert history.text("config", "max_bytes", "20GiB") == "max_bytes is 20.0 GiB (21,474,836,480 bytes) (was none)\n"
     changed = history.json("config", "undo_keep", "2d")
     assert (changed["changed"], changed["old"], changed["settings"]["undo_keep_seconds"]) == (
         "undo_keep",
@@ -163,6 +168,32 @@ def test_inspect_key(history: Any) -> None:
     assert f"offset {seen['record']['offset']:,}" in said
 
 
+def test_everything_that_reads_works_beside_a_writer(history: Any, tmp_path: Path) -> None:
+    import casstore
+
+    with casstore.open(history.store) as writer:
+        writer.put(b"something new" * 1000)
+        for words in (
+            ("refs",),
+            ("refs", "history", "main"),
+            ("log", "try"),
+            ("ls", "-r", "main"),
+            ("cat", "main:files/README.md"),
+            ("diff", "main", "try", "--patch"),
+            ("stats",),
+            ("verify",),
+            ("config",),
+            ("inspect",),
+            ("inspect", "graph"),
+            ("inspect", "snapshot", "try"),
+            ("inspect", "key", "main:files/README.md"),
+            ("checkout", "main", tmp_path / "out"),
+        ):
+            assert history.json(*words)["command"].startswith(words[0])
+        history.error("refs", "set", "new", "main", "--timeout", "0", code=7)
+    history("refs", "set", "new", "main")
+
+
 def test_inspect_key_that_is_inline_or_missing(history: Any) -> None:
     seen = history.json("inspect", "key", "main:files/src/a.py")
     assert (seen["record"], seen["entry"]["inline"]) == (None, True)
@@ -179,7 +210,9 @@ def test_inspect_key_in_several_pieces(command: Any, tmp_path: Path) -> None:
     assert seen["record"]["kind"] == "chunk list"
     assert sum(piece["size"] for piece in seen["pieces"]) == 1 << 20
     assert {piece["record"]["kind"] for piece in seen["pieces"]} <= {"chunk", "chunk list"}
-    assert seen["pieces"][0]["address"] in command.text("inspect", "key", "main:files/x")
+    lines = command.text("inspect", "key", "main:files/x").splitlines()
+    assert any(line.startswith(f"piece:   {seen['pieces'][0]['address'][:12]} ") for line in lines)
+    assert lines[-1].startswith("         ... and ")
 
 
 def test_inspect_of_a_tree_of_several_levels(command: Any, tmp_path: Path) -> None:
@@ -191,3 +224,6 @@ def test_inspect_of_a_tree_of_several_levels(command: Any, tmp_path: Path) -> No
     nodes = command.json("inspect", "key", "main:files/250")["nodes"]
     assert len(nodes) > 1
     assert [node["height"] for node in nodes] == list(range(len(nodes)))[::-1]
+    last = command.json("inspect", "key", "main:files/499")["nodes"]
+    assert [node["position"] for node in last] == [node["count"] - 1 for node in last]
+    assert last[0] == {**nodes[0], "position": last[0]["position"]}

@@ -189,6 +189,32 @@ def test_what_is_in_the_way_is_found_before_anything_is_written(
     assert read_tree(out) == before
 
 
+@pytest.mark.parametrize("key", [b"store/superblock", b"store"])
+def test_force_never_replaces_the_store(disk_store: casstore.Store, tmp_path: Path, key: bytes) -> None:
+    write_tree(tmp_path / "in", {key: b"hostile" if b"/" in key else None})
+    import_directory(disk_store, tmp_path / "in", ref="main")
+    with pytest.raises(InvalidInputError, match="store itself"):
+        checkout(disk_store, "main", tmp_path, force=True)
+    assert (tmp_path / "store" / "superblock").read_bytes() != b"hostile"
+
+
+def test_a_target_that_cannot_be_looked_at_is_an_error(
+    state: casstore.Store, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tree(out, {b"d/mine": b""})
+    stat = os.stat
+
+    def statting(path: object, **options: object) -> os.stat_result:
+        if path == b"d":
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", statting)
+    with pytest.raises(StorageError, match="nothing was written"):
+        checkout(state, "main", out, force=True)
+    assert read_tree(out) == {b"d": None, b"d/mine": b""}
+
+
 def test_a_failed_replacement_leaves_the_old_file(
     state: casstore.Store, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,10 +297,10 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: bytes, action: object) -> None:
     """Runs ``action`` right before the checkout makes the folder ``name``."""
     mkdir = os.mkdir
 
-    def making(path: object, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+    def making(path: bytes, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
         if path == name:
             action()  # type: ignore[operator]
-        mkdir(path, mode, dir_fd=dir_fd)  # type: ignore[call-overload]
+        mkdir(path, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", making)
 
@@ -352,7 +378,7 @@ def test_looking_for_obstacles_stays_inside_too(out: Path, key: bytes) -> None:
     write_tree(out, {b"x/y": b""})
     fd = os.open(out, os.O_RDONLY)
     with pytest.raises(CorruptionError, match="outside"):
-        find_obstacles(str(out), fd, iter([(key, False)]))
+        find_obstacles(str(out), fd, iter([(key, False)]), None)
     os.close(fd)
 
 

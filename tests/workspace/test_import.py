@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -232,6 +233,45 @@ def test_a_folder_that_loses_all_members_is_kept_as_empty(source: Path) -> None:
     assert as_somebody(str(source), "skip") == "['d/b: unreadable: Permission denied'] ['a', 'd']"
 
 
+def test_a_folder_that_cannot_be_listed_is_named(
+    store: casstore.Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+    failing = source / "d"
+
+    def listing(fd: int) -> object:
+        if os.path.samestat(os.fstat(fd), failing.stat()):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    with pytest.raises(InvalidInputError, match="Input/output error") as raised:
+        import_directory(store, source, ref="main")
+    assert raised.value.path == str(source / "d")
+    report = import_directory(store, source, skip_unreadable=True)
+    assert [item.path for item in report.left_out] == ["d"]
+    failing = source
+    with pytest.raises(InvalidInputError, match="Input/output error") as raised:
+        import_directory(store, source, ref="main", skip_unreadable=True)
+    assert raised.value.path == str(source)
+    assert list(store.refs) == []
+
+
+def test_running_out_of_descriptors_is_no_reason_to_skip(
+    store: casstore.Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def opening(path: object, *arguments: int, **options: int) -> int:
+        if path == b"b":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return open_file(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", opening)
+    with pytest.raises(InvalidInputError, match="Too many open files"):
+        import_directory(store, source, ref="main", skip_unreadable=True)
+
+
 # -- files that do not keep still
 
 
@@ -292,7 +332,7 @@ def test_a_file_that_keeps_changing_ends_the_import(
         lambda file: os.truncate(file, 100),
         lambda file: file.unlink(),
         lambda file: (file.unlink(), file.symlink_to("d/b")),
-        lambda file: (file.unlink(), os.mkfifo(file)),
+        lambda file: [file.unlink(), os.mkfifo(file)],  # type: ignore[func-returns-value]
         lambda file: (file.unlink(), file.mkdir()),
     ],
     ids=["shrinks", "vanishes", "symlink", "fifo", "folder"],
@@ -380,6 +420,32 @@ def test_a_large_file_that_grows_is_read_again(
     monkeypatch.setattr(os, "fstat", statting)
     import_directory(store, source, ref="main")
     assert store.refs["main"].files["large"] == bytes(9 << 20) + b"more"
+
+
+@pytest.mark.parametrize("change", ["file", "gone", "unreadable"])
+def test_a_symlink_that_turns_into_something_else_is_named(
+    store: casstore.Store, source: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    (source / "link").symlink_to("a")
+    readlink = os.readlink
+
+    def reading(path: bytes, *, dir_fd: int | None = None) -> bytes:
+        if change == "unreadable":
+            raise OSError(errno.EIO, "Input/output error")
+        (source / "link").unlink(missing_ok=True)
+        if change == "file":
+            (source / "link").write_bytes(b"")
+        return readlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "readlink", reading)
+    if change == "unreadable":
+        assert [item.path for item in import_directory(store, source, skip_unreadable=True).left_out] == ["link"]
+        with pytest.raises(InvalidInputError, match="Input/output error"):
+            import_directory(store, source)
+        return
+    with pytest.raises(ConflictError) as raised:
+        import_directory(store, source, ref="main")
+    assert raised.value.path == str(source / "link")
 
 
 def test_a_folder_swapped_for_a_symlink_is_not_followed(

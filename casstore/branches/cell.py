@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Cells: values set on branches and not yet in the store, shared by forks, bounded store-wide.
+
+A cell holds bytes until a commit, or until the budget is full; then its bytes go to the store and the cell becomes an
+address in place, with a pin of its own. Short contents live in the cell's entry and cost nothing more.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from casstore.address import content_address
+from casstore.errors import NotFoundError, QuotaExceededError
+from casstore.format.entry import INLINE_BYTES, Entry
+
+if TYPE_CHECKING:
+    from casstore.storage import PinHandle, Storage
+
+
+class Cell:
+    """One value: its entry, and its bytes as long as the store need not have them.
+
+    Attributes:
+        entry: What the key maps to. While ``data`` is set, an address in it may still be missing (``None``).
+        data: The bytes, or None where they are inline or in the store.
+    """
+
+    __slots__ = ("__weakref__", "_budget", "_pin", "data", "entry")
+
+    def __init__(self, entry: Entry, data: bytes | None = None, budget: PendingBudget | None = None) -> None:
+        self.entry = entry
+        self.data = data
+        self._budget = budget
+        self._pin: PinHandle | None = None
+
+    def __del__(self) -> None:
+        budget = self._budget
+        if budget is not None and self.data is not None:
+            budget.released.append(len(self.data))
+
+    def hold(self, storage: Storage, what: str) -> None:
+        """Pins what the entry's address names, for as long as the cell lives.
+
+        Raises:
+            NotFoundError: The store does not have it.
+        """
+        address = self.entry.address
+        if address is None:
+            return
+        self._pin = storage.pin(what, address)
+        found = storage.backend.find(address)
+        if found is None or not storage.backend.hit(address, found):
+            raise NotFoundError(f"nothing has the address {address.hex()}; put the content first.", address=address)
+
+    def addressed(self) -> Entry:
+        """The entry with its address, which is computed on first need; the bytes may still be only here."""
+        entry = self.entry
+        data = self.data
+        if entry.address is None and data is not None:
+            entry = self.entry = entry._replace(address=content_address(data))
+        return entry
+
+    def store(self, storage: Storage) -> Entry:
+        """The entry, its content in the store and pinned for as long as the cell lives."""
+        data = self.data
+        if data is None:
+            return self.entry
+        entry = self.entry
+        with storage.operation():
+            address = storage.put(data)
+            if self._pin is None:
+                self._pin = storage.pin("content", address)
+        self.entry = entry._replace(address=address)
+        # Readers look at `data` first and at the entry's address second, so the bytes go last.
+        self.data = None
+        if self._budget is not None:
+            self._budget.released.append(len(data))
+        return self.entry
+
+    def read(self, storage: Storage) -> bytes:
+        """The content."""
+        data = self.data
+        if data is not None:
+            return data
+        entry = self.entry
+        if entry.inline is not None:
+            return entry.inline
+        return b"" if entry.address is None else storage.get(entry.address)
+
+
+WHITEOUT: Final = None
+"""A delta's mark that a key of the base is gone."""
+
+
+class PendingBudget:
+    """Bytes that wait in cells, store-wide; beyond the bound the oldest are spilled to the store."""
+
+    __slots__ = ("_cells", "_lock", "_max_bytes", "_storage", "_used", "released")
+
+    def __init__(self, storage: Storage, max_bytes: int) -> None:
+        self._storage = storage
+        self._max_bytes = max_bytes
+        self._used = 0
+        self._cells: deque[weakref.ref[Cell]] = deque()
+        self._lock = threading.Lock()
+        # Cells die at any line of any thread, so what they give back goes into a queue.
+        self.released: deque[int] = deque()
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that wait now."""
+        with self._lock:
+            self._drain()
+            return self._used
+
+    def _drain(self) -> None:
+        while self.released:
+            self._used -= self.released.popleft()
+
+    def cell(self, entry: Entry, data: bytes) -> Cell:
+        """A cell for ``data``, which is longer than what an entry holds; makes room by spilling older ones.
+
+        Raises:
+            QuotaExceededError: The store is read-only, so nothing can be spilled.
+        """
+        size = len(data)
+        if size <= INLINE_BYTES:
+            return Cell(entry)
+        cell = Cell(entry, data, self)
+        with self._lock:
+            self._drain()
+            self._used += size
+            self._cells.append(weakref.ref(cell))
+            full = self._used > self._max_bytes
+        if full:
+            self._spill(cell)
+        return cell
+
+    def _spill(self, newest: Cell) -> None:
+        while True:
+            with self._lock:
+                self._drain()
+                if self._used <= self._max_bytes or not self._cells:
+                    return
+                cell = self._cells.popleft()()
+            if cell is None or cell.data is None:
+                continue
+            if self._storage.read_only:
+                if cell is not newest:
+                    with self._lock:
+                        self._cells.appendleft(weakref.ref(cell))
+                raise QuotaExceededError(
+                    f"branches hold more than {self._max_bytes} bytes that a read-only store cannot take; raise "
+                    "Config.pending_bytes or discard branches."
+                )
+            cell.store(self._storage)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""The files of a branch as a mutable mapping: path → bytes.
+
+A files root is a directory tree: no key is a path prefix of another, and a directory has an entry of its own only while
+it is empty. Setting a key keeps that true, or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING
+
+from casstore.branches.cell import Cell
+from casstore.branches.delta import Delta, _Miss, ancestors
+from casstore.branches.keyed import FILES_SLOT, Keyed, check_key
+from casstore.errors import InvalidInputError, NotFoundError
+from casstore.format.entry import (
+    DIRECTORY,
+    EXECUTABLE,
+    INLINE_BYTES,
+    OBJECT,
+    VALUE,
+    Entry,
+    encode_entry,
+    file_entry,
+)
+from casstore.snapshots import encode_key
+from casstore.tree import Root, lookup, scan
+
+if TYPE_CHECKING:
+    from casstore.branches.branch import State
+
+
+class Files(Keyed, MutableMapping[str, bytes]):
+    """Regular files of a branch, in the byte order of their paths.
+
+    Symlinks, empty directories and modes are seen through ``entry`` and ``entries`` and set with ``set_entry``.
+
+    *Thread safety*: any number of threads may read and write; each operation is atomic.
+    *Cost*: a changed key about 1 µs, a key of the base one look-up in the tree and in the hot cache.
+    """
+
+    __slots__ = ()
+    _slot = FILES_SLOT
+
+    def _root(self, state: State) -> Root:
+        return state[1].files
+
+    def _delta(self, state: State) -> Delta:
+        return state[FILES_SLOT]
+
+    def __getitem__(self, key: str) -> bytes:
+        found = self._find(self._state(), key)
+        if isinstance(found, Cell):
+            if found.entry.kind <= EXECUTABLE:
+                return found.read(self._branch._context.storage)
+        elif found is not None and found.kind <= EXECUTABLE:
+            if found.address is None:
+                return found.inline or b""
+            return self._branch._context.storage.get(found.address)
+        if found is None:
+            raise self._missing(key)
+        raise NotFoundError(f"{key!r} is no regular file; `entry` tells what it is.", path=key)
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
+        found = self._find(self._state(), key)
+        return found is not None and _kind(found) <= EXECUTABLE
+
+    def __iter__(self) -> Iterator[str]:
+        return self.list()
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Regular files whose path begins with ``prefix``, in order, as they are now."""
+        return (key for key, found in self._listing(self._state(), prefix) if _kind(found) <= EXECUTABLE)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise InvalidInputError(f"a file's content is bytes, not {type(value).__qualname__}; encode text first.")
+        check_key(key)
+        data = bytes(value)
+        branch = self._branch
+        with branch._lock():
+            state = self._state()
+            old = self._find(state, key)
+            executable = old is not None and _kind(old) == EXECUTABLE
+            size = len(data)
+            entry = file_entry(size, None, data if size <= INLINE_BYTES else None, executable)
+            self._put(state, key, branch._context.budget.cell(entry, data), old)
+
+    def set_entry(self, key: str, entry: Entry, content: bytes | None = None) -> None:
+        """Sets a symlink, an empty directory, or a file with its executable bit.
+
+        Args:
+            key: The path.
+            entry: From ``casstore.format.entry``: ``file_entry``, ``symlink_entry``, ``directory_entry`` …
+            content: The bytes that the entry's address stands for, where the store does not have them yet.
+
+        Raises:
+            InvalidInputError: The entry cannot stand in a files root, or does not fit ``content``.
+            NotFoundError: The store does not have the entry's content.
+        """
+        check_key(key)
+        if entry.kind in (OBJECT, VALUE):
+            raise InvalidInputError(f"an entry of kind {entry.kind} cannot stand among files; use `objects`.")
+        cell = self._branch._entry_cell(entry, content)
+        encode_entry(cell.addressed())
+        with self._branch._lock():
+            state = self._state()
+            self._put(state, key, cell, self._find(state, key))
+
+    def __delitem__(self, key: str) -> None:
+        self._delete(key)
+
+    def clear(self) -> None:
+        """Deletes everything."""
+        self.delete_prefix("")
+
+    def __repr__(self) -> str:
+        return f"<files of {self._branch!r}>"
+
+    def _put(self, state: State, key: str, cell: Cell, old: Cell | Entry | None) -> None:
+        delta = state[FILES_SLOT]
+        if old is None:
+            delta = self._make_room(state, key, delta)
+        self._branch._replace(FILES_SLOT, state, delta.with_cell(key, cell))
+
+    def _make_room(self, state: State, key: str, delta: Delta) -> Delta:
+        """Checks that a new key fits into the directory tree; an empty directory that it fills loses its entry."""
+        if delta.folders.get(key) or self._has_below(state, key, delta):
+            raise InvalidInputError(f"{key!r} is a directory of this state; delete what is below it first.", path=key)
+        context = self._branch._context
+        root = self._root(state)
+        for folder in ancestors(key):
+            found = delta.find(folder)
+            entry = lookup(context.nodes, root, encode_key(folder)) if isinstance(found, _Miss) else found
+            if entry is not None:
+                if _kind(entry) != DIRECTORY:
+                    raise InvalidInputError(f"{folder!r} is a file of this state; delete it first.", path=folder)
+                in_base = lookup(context.nodes, root, encode_key(folder)) is not None
+                delta = delta.without(folder, in_base=in_base)
+            elif delta.folders.get(folder):
+                # A key below this folder passed the same check, so the folders above are in order.
+                break
+        return delta
+
+    def _has_below(self, state: State, key: str, delta: Delta) -> bool:
+        prefix = key + "/"
+        if delta.is_marked(prefix + "x"):
+            return False
+        keys = delta.keys
+        for raw, _ in scan(self._branch._context.nodes, self._root(state), prefix=encode_key(prefix)):
+            below = raw.decode("utf-8", "surrogateescape")
+            if below not in keys and not delta.is_marked(below):
+                return True
+        return False
+
+
+def _kind(found: Cell | Entry) -> int:
+    return found.entry.kind if isinstance(found, Cell) else found.kind

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""From a delta to roots: into the store (fold, commit), or into memory only (state ids, proofs, bundles of workers)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from casstore.address import Address, node_address
+from casstore.branches.delta import Delta
+from casstore.format.entry import Entry
+from casstore.format.node import Node, decode_node
+from casstore.format.posix import posix_key
+from casstore.format.snapshot import FILES, OBJECTS, POSIX
+from casstore.snapshots import encode_key
+from casstore.tree import Nodes, Root, apply, lookup, scan
+
+if TYPE_CHECKING:
+    from casstore.branches.branch import State
+    from casstore.branches.cell import Cell
+    from casstore.branches.context import BranchContext
+
+Edit = tuple[bytes, Entry | None]
+
+
+class ScratchNodes(Nodes):
+    """Nodes of a store, and new ones that are kept in memory until this object goes."""
+
+    __slots__ = ("_below", "fresh")
+
+    def __init__(self, nodes: Nodes) -> None:
+        super().__init__(nodes.records, 0)
+        self._below = nodes
+        self.fresh: dict[Address, Node] = {}
+
+    def get(self, address: Address) -> Node:
+        found = self.fresh.get(address)
+        return self._below.get(address) if found is None else found
+
+    def read(self, address: Address) -> Node:
+        found = self.fresh.get(address)
+        return self._below.read(address) if found is None else found
+
+    def put(self, encoded: bytes) -> Address:
+        address = node_address(encoded)
+        if address not in self.fresh:
+            self.fresh[address] = decode_node(encoded)
+        return address
+
+    def add(self, node: Node) -> Address:
+        address = node_address(node.raw)
+        self.fresh[address] = node
+        return address
+
+
+def edits_of(nodes: Nodes, root: Root, delta: Delta, store: Callable[[Cell], Entry]) -> list[Edit]:
+    """The edits that a delta makes to ``root``, in key order; prefix marks are expanded here."""
+    edits: dict[bytes, Entry | None] = {}
+    for mark in delta.marks:
+        for key, _ in scan(nodes, root, prefix=encode_key(mark)):
+            edits[key] = None
+    for name, cell in delta.keys.items():
+        edits[encode_key(name)] = None if cell is None else store(cell)
+    return sorted(edits.items())
+
+
+def roots_of(context: BranchContext, nodes: Nodes, state: State, *, keep: bool) -> dict[str, Address]:
+    """Roots of a branch's state.
+
+    Args:
+        context: The branch's.
+        nodes: Where new nodes go: the store's, or scratch ones.
+        state: The branch's.
+        keep: Whether the contents go to the store too.
+    """
+    base, files, objects = state[1], state[2], state[3]
+    storage = context.storage
+
+    def store(cell: Cell) -> Entry:
+        return cell.store(storage) if keep else cell.addressed()
+
+    roots = dict(base.roots)
+    if files:
+        edits = edits_of(nodes, base.files, files, store)
+        _set(roots, FILES, apply(nodes, base.files, edits, tree=True))
+        if base.posix is not None:
+            _set(roots, POSIX, apply(nodes, base.posix, _stale_metadata(nodes, base.posix, edits)))
+    if objects:
+        _set(roots, OBJECTS, apply(nodes, base.objects, edits_of(nodes, base.objects, objects, store)))
+    return roots
+
+
+def _set(roots: dict[str, Address], name: str, root: Root) -> None:
+    if root is None:
+        roots.pop(name, None)
+    else:
+        roots[name] = root
+
+
+def _stale_metadata(nodes: Nodes, posix: Root, edits: list[Edit]) -> Iterator[Edit]:
+    """Metadata of paths that changed says nothing of what is there now, so it goes."""
+    stale = set()
+    for path, _ in edits:
+        for directory in (False, True):
+            stale.add(posix_key(path, directory=directory))
+    return ((key, None) for key in sorted(stale) if lookup(nodes, posix, key) is not None)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""Three-way merge of branches: a base found through history, conflicts as values, resolvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from casstore.address import Address
+from casstore.branches.cell import Cell
+from casstore.branches.delta import Delta
+from casstore.errors import ConflictError, InvalidInputError
+from casstore.format.entry import SNAPSHOT, Entry
+from casstore.format.snapshot import FILES, OBJECTS
+from casstore.snapshots import Snapshot, best_common_ancestors, decode_key
+
+if TYPE_CHECKING:
+    from casstore.branches.branch import Branch, State
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A key that both sides changed, each in its own way.
+
+    Attributes:
+        key: Root and key, as ``"files/src/a.py"``.
+        base: What it mapped to before; None where it was absent.
+        ours: What it maps to in the branch that is merged into.
+        theirs: What it maps to in the other state.
+        kind: ``"content"``, or ``"path"`` where one side has a file in the place of the other's directory.
+    """
+
+    key: str
+    base: Entry | None
+    ours: Entry | None
+    theirs: Entry | None
+    kind: str
+
+
+Resolver = Literal["ours", "theirs"] | Callable[[Conflict], Entry | Conflict | None]
+"""A side, or a function that gives what the key is to map to; it gives the conflict back to leave it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What a merge did.
+
+    Attributes:
+        base: Ids of the snapshots that served as base; empty where a branch was named.
+        changed: Keys that were taken over or resolved; 0 where conflicts are left.
+        conflicts: What nothing resolved; then the branch is as before.
+    """
+
+    base: tuple[Address, ...]
+    changed: int
+    conflicts: tuple[Conflict, ...]
+
+
+def merge_into(
+    branch: Branch, other: Branch | Snapshot, base: Branch | Snapshot | None, resolve: Resolver | None
+) -> MergeReport:
+    """Merges ``other`` into ``branch``, whose lock is held; see ``Branch.merge``."""
+    if not (resolve in (None, "ours", "theirs") or callable(resolve)):
+        raise InvalidInputError(f"resolve is {resolve!r}; give 'ours', 'theirs', or a function of a conflict.")
+    context = branch._context
+    state = branch._current()
+    ours, scratch = branch._scratch_roots(state)
+    their_state: State | None = None
+    if isinstance(other, Snapshot):
+        theirs = dict(other.roots)
+        merged: tuple[Snapshot, ...] = (other,)
+    else:
+        their_state = other._current()
+        theirs, more = other._scratch_roots(their_state)
+        scratch.fresh.update(more.fresh)
+        merged = tuple(snapshot for snapshot in (their_state[0], *their_state[4]) if snapshot is not None)
+    base_ids: tuple[Address, ...] = ()
+    if isinstance(base, Snapshot):
+        base_roots, base_ids = dict(base.roots), (base.id,)
+    elif base is not None:
+        base_roots, more = base._scratch_roots(base._current())
+        scratch.fresh.update(more.fresh)
+    else:
+        found = _find_base(branch, state, merged)
+        base_roots, base_ids = dict(found.roots), (found.id,)
+
+    from casstore.tree import merge
+
+    conflicts: list[Conflict] = []
+    changes: list[tuple[int, bytes, Entry | None]] = []
+    for name, slot in ((FILES, 2), (OBJECTS, 3)):
+        result = merge(scratch, base_roots.get(name), ours.get(name), theirs.get(name), tree=name == FILES)
+        changes += [(slot, key, entry) for key, entry in result.edits]
+        for raw in result.conflicts:
+            conflict = Conflict(f"{name}/{decode_key(raw.key)}", raw.base, raw.ours, raw.theirs, raw.kind)
+            chosen = _resolve(conflict, resolve)
+            if isinstance(chosen, Conflict):
+                conflicts.append(conflict)
+            elif chosen != conflict.ours:
+                changes.append((slot, raw.key, chosen))
+    if conflicts:
+        return MergeReport(base_ids, 0, tuple(conflicts))
+    deltas: dict[int, Delta] = {2: state[2], 3: state[3]}
+    roots = {2: state[1].files, 3: state[1].objects}
+    # Deletions first: a file that goes makes room for a directory of its name.
+    for slot, key, entry in sorted(changes, key=lambda change: change[2] is not None):
+        name = decode_key(key)
+        if entry is None:
+            in_base = context.has_key(roots[slot], key)
+            deltas[slot] = deltas[slot].without(name, in_base=in_base)
+        else:
+            deltas[slot] = deltas[slot].with_cell(name, _cell(branch, entry, their_state, slot, name))
+    branch._state = (state[0], state[1], deltas[2], deltas[3], (*state[4], *merged))
+    return MergeReport(base_ids, len(changes), ())
+
+
+def _resolve(conflict: Conflict, resolve: Resolver | None) -> Entry | Conflict | None:
+    if resolve is None:
+        return conflict
+    if resolve == "ours":
+        return conflict.ours
+    if resolve == "theirs":
+        return conflict.theirs
+    return resolve(conflict)
+
+
+def _cell(branch: Branch, entry: Entry, their_state: State | None, slot: int, name: str) -> Cell:
+    """The other branch's own cell where it has one, so that its bytes are shared; else one that pins the content."""
+    if their_state is not None:
+        found = (their_state[2] if slot == 2 else their_state[3]).keys.get(name)
+        if found is not None and found.addressed() == entry:
+            return found
+    cell = Cell(entry)
+    cell.hold(branch._context.storage, "snapshot" if entry.kind == SNAPSHOT else "content")
+    return cell
+
+
+def _find_base(branch: Branch, state: State, theirs: tuple[Snapshot, ...]) -> Snapshot:
+    snapshots = branch._context.snapshots
+    ours = [snapshot.id for snapshot in (state[0], *state[4]) if snapshot is not None]
+    found = best_common_ancestors(snapshots, ours, [snapshot.id for snapshot in theirs])
+    if len(found) == 1:
+        return snapshots.get(found[0])
+    if not found:
+        raise ConflictError("the two states have no common ancestor; name one with base=…, such as an empty branch.")
+    names = ", ".join(snapshot.hex()[:12] for snapshot in found)
+    raise ConflictError(
+        f"the two states have {len(found)} equally good common ancestors ({names}); choose one with base=….",
+        address=found[0],
+    )

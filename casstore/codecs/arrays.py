@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""NumPy arrays: C order, little-endian, under a header of our own; no pickle.
+
+::
+
+    offset  bytes  field
+         0      1  version, 1
+         1      1  kind: one of b (bool), i, u, f, c
+         2      1  bytes per item
+         3      1  number of dimensions, 0 … 32
+         4  8 × n  length of each dimension, little-endian
+         …      …  items
+
+NumPy is imported on use only.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from casstore.errors import CorruptionError, InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy
+
+VERSION: Final = 1
+MAX_DIMENSIONS: Final = 32
+_ITEM_BYTES: Final = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
+_HEAD = struct.Struct("<BcBB")
+
+
+class ArrayFactory:
+    """``numpy.ndarray`` of booleans and numbers; what is read is a read-only array over the stored bytes."""
+
+    type_id: Final = "ndarray"
+    version: Final = 1
+
+    def encode(self, value: numpy.ndarray[Any, Any]) -> bytes:
+        kind, item_bytes = value.dtype.kind, value.dtype.itemsize
+        if item_bytes not in _ITEM_BYTES.get(kind, ()):
+            raise InvalidInputError(
+                f"arrays of {value.dtype} cannot be stored; use booleans, integers, floats or complex numbers "
+                "of up to 8 bytes a part."
+            )
+        little = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
+        head = _HEAD.pack(VERSION, kind.encode(), item_bytes, value.ndim)
+        return head + struct.pack(f"<{value.ndim}Q", *value.shape) + little.tobytes(order="C")
+
+    def decode(self, data: bytes) -> numpy.ndarray[Any, Any]:
+        import numpy
+
+        kind, item_bytes, shape, start = read_header(data)
+        array = numpy.frombuffer(data, dtype=f"<{kind}{item_bytes}", offset=start)
+        return array.reshape(shape)
+
+
+def read_header(data: bytes) -> tuple[str, int, tuple[int, ...], int]:
+    """Kind, bytes per item, shape, and offset of the first item; needs no NumPy.
+
+    Raises:
+        CorruptionError: Not an array in its one valid form.
+    """
+    if len(data) < _HEAD.size:
+        raise CorruptionError("an array is cut short.")
+    version, letter, item_bytes, dimensions = _HEAD.unpack_from(data)
+    kind = letter.decode("latin-1")
+    start = _HEAD.size + 8 * dimensions
+    if version != VERSION or item_bytes not in _ITEM_BYTES.get(kind, ()) or dimensions > MAX_DIMENSIONS:
+        raise CorruptionError("an array's header is malformed.")
+    if len(data) < start:
+        raise CorruptionError("an array is cut short.")
+    shape: tuple[int, ...] = struct.unpack_from(f"<{dimensions}Q", data, _HEAD.size)
+    if math.prod(shape) * item_bytes != len(data) - start:
+        raise CorruptionError("an array's items do not fill its shape.")
+    return kind, item_bytes, shape, start
