@@ -16,12 +16,14 @@ from benchmarks.table import Result
 BENCHMARKS = {
     "series": "ten releases of a project stored one after another, against restic, borg, git and casync",
     "store": "chunking, reading, many threads, opening, memory (parts: hash get threads open memory)",
+    "branches": "forks, reads, commits, diffs, merges, memory of many agents, against copies and persistent maps",
+    "tree": "a search tree: going back, hit rate of the hot cache, 100,000 rounds of create and prune",
     "chunks": "the series with average chunks of 4, 8, 16 and 32 KiB",
 }
 
 
 def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
-    listing = "\n".join(f"  {name:8} {text}" for name, text in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:9} {text}" for name, text in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"benchmarks:\n{listing}",
@@ -37,6 +39,10 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
         "--large-mib", type=int, default=1024, metavar="N", help="size of the large file (default 1024)"
     )
     parser.add_argument("--objects", type=int, default=1_000_000, metavar="N", help="objects in the store to open")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs (branches, tree)")
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIR", help="draw plots into DIR (default: plots/ beside the file of --results)"
+    )
     default = os.environ.get("CASSTORE_BENCHMARK_CACHE") or Path(__file__).parent / ".cache"
     parser.add_argument(
         "--cache",
@@ -52,7 +58,18 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
     work = cache / "work"
     work.mkdir(parents=True, exist_ok=True)
     large = found.large_mib * 2**20
-    return found, Options(cache, work, found.repeat, found.releases, tuple(found.only), large, found.objects)
+    plots = found.plots or (found.results.parent / "plots" if found.results else None)
+    return found, Options(
+        cache,
+        work,
+        found.repeat,
+        found.releases,
+        tuple(found.only),
+        large,
+        found.objects,
+        quick=found.quick,
+        plots=plots,
+    )
 
 
 def main(words: list[str] | None = None) -> int:

@@ -23,6 +23,14 @@ class Options:
     large_bytes: int
     objects: int
     quiet: bool = False
+    quick: bool = False
+    """Cut every size down, to see that a benchmark runs; its figures then mean nothing."""
+    plots: Path | None = None
+    """Folder for plots; None draws none."""
+
+    def pick(self, full: int, quick: int) -> int:
+        """A size: the stated one, or the small one of a quick run."""
+        return quick if self.quick else full
 
     def progress(self, text: str) -> None:
         """Says on stderr what is being measured."""

@@ -21,6 +21,7 @@ from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "casstore_cli")
 THIRD_PARTY = ("site-packages", "dist-packages")
+RANDOM_BYTES = 8_000_000  # of a file that only the changed copy holds: collection must give them back
 
 
 class Mismatch(Exception):
@@ -121,7 +122,7 @@ def change(folder: Path) -> tuple[set[str], set[str], set[str]]:
     folder.joinpath("json", "decoder.py").write_text("# rewritten\n")
     with folder.joinpath("argparse.py").open("a") as file:
         file.write("\n# one line at the end of a long file\n")
-    added = {"casstore_demo/notes.txt", "casstore_demo/run.sh", "casstore_demo/latest", "casstore_demo/empty"}
+    added = {f"casstore_demo/{name}" for name in ("notes.txt", "run.sh", "latest", "empty", "random.bin")}
     new = folder / "casstore_demo"
     new.mkdir()
     new.joinpath("notes.txt").write_text("a new file\n")
@@ -129,6 +130,7 @@ def change(folder: Path) -> tuple[set[str], set[str], set[str]]:
     new.joinpath("run.sh").chmod(0o755)
     new.joinpath("latest").symlink_to("notes.txt")
     new.joinpath("empty").mkdir()
+    new.joinpath("random.bin").write_bytes(os.urandom(RANDOM_BYTES))
     moved = {str(path.relative_to(folder)) for path in folder.joinpath("wsgiref").rglob("*") if not path.is_dir()}
     folder.joinpath("wsgiref").rename(new / "wsgiref")
     added |= {f"casstore_demo/{name}" for name in moved}
@@ -179,7 +181,9 @@ def run(work: Path) -> None:
     show(casstore(store, "import", str(changed), "--ref", "work", *options, "--message", "a day's work"))
 
     say("\n6. Look at it: history, differences, sizes (raw bytes, stored bytes, dedup and compression apart).")
-    show(casstore(store, "log", "work"), 16)
+    history = casstore(store, "log", "work")
+    show(history)
+    doomed = history.split()[0]
     difference = casstore(store, "diff", "main", "work")
     show(difference, 8)
     check_diff(difference, added, modified, deleted)
@@ -207,6 +211,10 @@ def run(work: Path) -> None:
     show(casstore(store, "gc", "--undo-keep", "0", "--grace", "0"))
     left = stored_bytes(store)
     say(f"    the store's folder: {megabytes(full)} before, {megabytes(left)} after")
+    if left > full - RANDOM_BYTES * 9 // 10:
+        raise Mismatch("the collection did not free what only the deleted snapshot held")
+    casstore(store, "log", doomed, expect=exit_code("not-found"))
+    say(f"    the deleted snapshot {doomed} is gone")
 
     say("\n10. Verify everything that is left, and get `main` back once more.")
     show(casstore(store, "verify"))

@@ -14,6 +14,9 @@ from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import SNAPSHOT, Entry
 from casstore.format.snapshot import FILES, OBJECTS
 from casstore.snapshots import Snapshot, best_common_ancestors, decode_key
+from casstore.tree.merge import Choice as TreeChoice
+from casstore.tree.merge import Conflict as TreeConflict
+from casstore.tree.merge import merge
 
 if TYPE_CHECKING:
     from casstore.branches.branch import Branch, State
@@ -21,14 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A key that both sides changed, each in its own way.
+    """Changes of one key that cannot both stand.
 
     Attributes:
-        key: Root and key, as ``"files/src/a.py"``.
+        key: Root and key, as ``"files/src/a.py"``; of a ``"path"`` conflict, the one that is a file on one side.
         base: What it mapped to before; None where it was absent.
         ours: What it maps to in the branch that is merged into.
         theirs: What it maps to in the other state.
         kind: ``"content"``, or ``"path"`` where one side has a file in the place of the other's directory.
+        below: Of a ``"path"`` conflict, the keys that the side with the directory has there.
     """
 
     key: str
@@ -36,10 +40,14 @@ class Conflict:
     ours: Entry | None
     theirs: Entry | None
     kind: str
+    below: tuple[str, ...] = ()
 
 
-Resolver = Literal["ours", "theirs"] | Callable[[Conflict], Entry | Conflict | None]
-"""A side, or a function that gives what the key is to map to; it gives the conflict back to leave it open."""
+Choice = Literal["ours", "theirs"] | Entry | Conflict | None
+"""A side, an entry, None for "gone", or the conflict itself to leave it open."""
+
+Resolver = Literal["ours", "theirs"] | Callable[[Conflict], Choice]
+"""A side for all conflicts, or a function that decides each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +93,29 @@ def merge_into(
         found = _find_base(branch, state, merged)
         base_roots, base_ids = dict(found.roots), (found.id,)
 
-    from casstore.tree import merge
-
-    conflicts: list[Conflict] = []
+    open_conflicts: list[Conflict] = []
     changes: list[tuple[int, bytes, Entry | None]] = []
     for name, slot in ((FILES, 2), (OBJECTS, 3)):
         result = merge(scratch, base_roots.get(name), ours.get(name), theirs.get(name), tree=name == FILES)
-        changes += [(slot, key, entry) for key, entry in result.edits]
-        for raw in result.conflicts:
-            conflict = Conflict(f"{name}/{decode_key(raw.key)}", raw.base, raw.ours, raw.theirs, raw.kind)
-            chosen = _resolve(conflict, resolve)
-            if isinstance(chosen, Conflict):
-                conflicts.append(conflict)
-            elif chosen != conflict.ours:
-                changes.append((slot, raw.key, chosen))
-    if conflicts:
-        return MergeReport(base_ids, 0, tuple(conflicts))
+
+        def choose(raw: TreeConflict, name: str = name) -> TreeChoice:
+            conflict = Conflict(
+                f"{name}/{decode_key(raw.key)}",
+                raw.base,
+                raw.ours,
+                raw.theirs,
+                raw.kind,
+                tuple(f"{name}/{decode_key(sides.key)}" for sides in raw.below),
+            )
+            choice = resolve(conflict) if callable(resolve) else resolve or conflict
+            if isinstance(choice, Conflict):
+                open_conflicts.append(conflict)
+                return raw
+            return choice
+
+        changes += [(slot, key, entry) for key, entry in result.resolve(choose)]
+    if open_conflicts:
+        return MergeReport(base_ids, 0, tuple(open_conflicts))
     deltas: dict[int, Delta] = {2: state[2], 3: state[3]}
     roots = {2: state[1].files, 3: state[1].objects}
     # Deletions first: a file that goes makes room for a directory of its name.
@@ -113,16 +128,6 @@ def merge_into(
             deltas[slot] = deltas[slot].with_cell(name, _cell(branch, entry, their_state, slot, name))
     branch._state = (state[0], state[1], deltas[2], deltas[3], (*state[4], *merged))
     return MergeReport(base_ids, len(changes), ())
-
-
-def _resolve(conflict: Conflict, resolve: Resolver | None) -> Entry | Conflict | None:
-    if resolve is None:
-        return conflict
-    if resolve == "ours":
-        return conflict.ours
-    if resolve == "theirs":
-        return conflict.theirs
-    return resolve(conflict)
 
 
 def _cell(branch: Branch, entry: Entry, their_state: State | None, slot: int, name: str) -> Cell:

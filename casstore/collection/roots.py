@@ -26,6 +26,7 @@ class Roots:
         cut: Moves of refs with a number up to this keep nothing any more.
         known_cut: The cut that an earlier collection recorded.
         expired: Index keys of the history that goes with them.
+        superseded: Index keys of earlier cuts that say nothing any more.
     """
 
     references: list[Reference] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Roots:
     cut: int = 0
     known_cut: int = 0
     expired: list[bytes] = field(default_factory=list)
+    superseded: list[bytes] = field(default_factory=list)
 
     def add(self, sort: str, reference: Reference) -> None:
         """One more root."""
@@ -45,8 +47,14 @@ def gather_roots(storage: Storage, refs: Refs, undo_keep_seconds: int) -> Roots:
     roots = Roots()
     for _, snapshot in refs.ids():
         roots.add("refs", (SNAPSHOT, snapshot))
-    _add_events(storage, roots)
+    cuts = _find_events(storage, roots)
+    roots.known_cut = cuts[-1][0] if cuts else 0
     _add_history(storage, roots, time.time_ns() - undo_keep_seconds * 1_000_000_000)
+    if cuts and roots.cut == roots.known_cut:
+        # The one that reaches farthest stands for all others; a new one will stand for it too.
+        _, _, payload = cuts.pop()
+        roots.add("events", (EVENT, event_address(payload)))
+    roots.superseded = [key for _, key, _ in cuts]
     for pin in storage.pins.all():
         entry = None if pin.address is None else storage.backend.find(pin.address)
         if pin.address is not None and entry is not None:
@@ -54,19 +62,17 @@ def gather_roots(storage: Storage, refs: Refs, undo_keep_seconds: int) -> Roots:
     return roots
 
 
-def _add_events(storage: Storage, roots: Roots) -> None:
-    last_cut: bytes | None = None
-    for _, payload in storage.backend.facts(EVENT_KEY):
+def _find_events(storage: Storage, roots: Roots) -> list[tuple[int, bytes, bytes]]:
+    """Adds the events that stay for ever; returns how far each cut of the history reaches, its key and its payload."""
+    cuts: list[tuple[int, bytes, bytes]] = []
+    for key, payload in storage.backend.facts(EVENT_KEY):
         members = parse_event(payload)
         upto = members.get("upto")
         if members["type"] == HISTORY_CUT and isinstance(upto, int):
-            # Cuts come in the order of their numbers, so the last one holds.
-            roots.known_cut = max(roots.known_cut, upto)
-            last_cut = payload
+            cuts.append((upto, key, payload))
         else:
             roots.add("events", (EVENT, event_address(payload)))
-    if last_cut is not None:
-        roots.add("events", (EVENT, event_address(last_cut)))
+    return sorted(cuts)
 
 
 def _add_history(storage: Storage, roots: Roots, oldest_ns: int) -> None:

@@ -205,7 +205,7 @@ class Sweep:
     def _expire_history(self) -> None:
         """Records how far history is cut, and takes the cut part out of the index."""
         backend = self._storage.backend
-        facts: dict[bytes, bytes | None] = dict.fromkeys(self._roots.expired)
+        facts: dict[bytes, bytes | None] = dict.fromkeys(self._roots.expired + self._roots.superseded)
         with backend.write_lock():
             if self._roots.cut > self._roots.known_cut:
                 facts.update(self._event(encode_history_cut(backend.next_event(), self._roots.cut)))

@@ -89,13 +89,17 @@ def decode_entry(value: bytes) -> IndexEntry:
     try:
         fields = _unpack_entry(value)
     except struct.error:
-        raise CorruptionError("an index entry is malformed; run `casstore repair`.") from None
+        raise CorruptionError(
+            "an index entry is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+        ) from None
     if not fields[8] & BASE_FLAG:
         if len(value) == _ENTRY.size:
             return IndexEntry(*fields)
     elif len(value) == _ENTRY.size + ADDRESS_BYTES:
         return IndexEntry(*fields)._replace(base=Address(value[_ENTRY.size :]))
-    raise CorruptionError("an index entry is malformed; run `casstore repair`.")
+    raise CorruptionError(
+        "an index entry is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+    )
 
 
 class SegmentState(NamedTuple):
@@ -118,7 +122,9 @@ def decode_segment(value: bytes) -> SegmentState:
         CorruptionError: Not a segment's state.
     """
     if len(value) != _SEGMENT.size:
-        raise CorruptionError("a segment's entry in the index is malformed; run `casstore repair`.")
+        raise CorruptionError(
+            "a segment's entry in the index is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+        )
     durable_bytes, records, condemned = _SEGMENT.unpack(value)
     return SegmentState(durable_bytes, records, bool(condemned))
 
@@ -165,6 +171,8 @@ def decode_number(value: bytes) -> int:
         CorruptionError: Not 8 bytes.
     """
     if len(value) != _U64.size:
-        raise CorruptionError("a counter in the index is malformed; run `casstore repair`.")
+        raise CorruptionError(
+            "a counter in the index is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+        )
     number: int = _U64.unpack(value)[0]
     return number

@@ -67,7 +67,7 @@ def decode_settings(data: bytes) -> Settings:
     """
     body, newline, digest = data.partition(b"\n")
     if not newline or len(data) > MAX_SETTINGS_BYTES or digest != _digest(body).hex().encode() + b"\n":
-        raise CorruptionError("the file `config` is damaged; run `casstore repair`, or delete it for the defaults.")
+        raise CorruptionError("the file `config` is damaged; delete it for the defaults.")
     members = parse_canonical_json(body)
     if not isinstance(members, dict):
         raise CorruptionError("the file `config` holds no settings; delete it for the defaults.")

@@ -49,6 +49,7 @@ class Superblock:
     chunk_min_bytes: int
     chunk_avg_bytes: int
     chunk_max_bytes: int
+    write_features: int = 0
 
 
 def encode_superblock(block: Superblock) -> bytes:
@@ -57,7 +58,7 @@ def encode_superblock(block: Superblock) -> bytes:
         MAGIC,
         FORMAT_VERSION,
         0,
-        0,
+        block.write_features,
         block.backend,
         bytes(3),
         block.chunk_min_bytes,
@@ -75,10 +76,10 @@ def decode_superblock(data: bytes) -> Superblock:
 
     Raises:
         CorruptionError: Damaged, or not a superblock.
-        FormatVersionError: A later format, or a feature that this version does not have.
+        FormatVersionError: A later format, or a feature that readers must know and this version does not have.
     """
     if len(data) < 16 or data[:8] != MAGIC:
-        raise CorruptionError("the superblock is damaged; run `casstore repair`.")
+        raise CorruptionError("the superblock is damaged; bring the file `superblock` back from a copy of this store.")
     version = int.from_bytes(data[8:12], "little")
     if len(data) == SUPERBLOCK_BYTES and _digest(data[:64]) == data[64:]:
         if version != FORMAT_VERSION:
@@ -86,12 +87,13 @@ def decode_superblock(data: bytes) -> Superblock:
     elif version > FORMAT_VERSION and len(data) != SUPERBLOCK_BYTES:
         raise FormatVersionError(f"a store of format {version}; this casstore reads format 1: install a later one.")
     else:
-        raise CorruptionError("the superblock is damaged; run `casstore repair`.")
+        raise CorruptionError("the superblock is damaged; bring the file `superblock` back from a copy of this store.")
     fields = _BODY.unpack(data[:64])
     _, _, incompatible, write_features, backend, _, low, average, high, store_id, created_ns, _ = fields
-    if incompatible or write_features:
-        unknown = incompatible | write_features
-        raise FormatVersionError(f"the store uses features {unknown:#x} that this casstore lacks; install a later one.")
+    if incompatible:
+        raise FormatVersionError(
+            f"the store uses features {incompatible:#x} that this casstore lacks; install a later one."
+        )
     if backend not in BACKEND_NAMES:
         raise FormatVersionError(f"the store uses backend {backend} that this casstore lacks; install a later one.")
     return Superblock(
@@ -101,4 +103,5 @@ def decode_superblock(data: bytes) -> Superblock:
         chunk_min_bytes=low,
         chunk_avg_bytes=average,
         chunk_max_bytes=high,
+        write_features=write_features,
     )

@@ -215,9 +215,14 @@ def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> 
     if os.path.isdir(folder):
         with contextlib.suppress(CorruptionError):
             index = LevelIndex(folder, sync=sync)
-            if index.closed_cleanly():
+            clean = False
+            try:
+                clean = index.closed_cleanly()
+            finally:
+                if not clean:
+                    index.close(clean=False)
+            if clean:
                 return index
-            index.close(clean=False)
         shutil.rmtree(folder)
     index = LevelIndex(folder, create=True, sync=sync)
     changes: dict[bytes, bytes | None] = {}

@@ -117,7 +117,7 @@ class LevelIndex:
     def _reading_error(self, error: Exception) -> CasstoreError:
         if isinstance(error, RuntimeError):
             return ClosedError("the store is closed; open it again.")
-        if isinstance(error, plyvel.IOError):
+        if not _is_damage(error):
             return StorageError(f"the index cannot be read ({_text(error)}).", path=self._path)
         return CorruptionError(
             f"the index is damaged ({_text(error)}); close the store everywhere and delete this folder: the next "
@@ -173,11 +173,20 @@ def _opening_error(error: plyvel.Error, path: str) -> CasstoreError:
     text = _text(error)
     if text.startswith("IO error: lock "):
         return LockedError("the index is in use by another process; open read-only.", path=path)
-    # LevelDB says "IO error" where files are missing or are no tables, and "Invalid argument" where CURRENT is missing.
-    missing = "No such file" in text or ": Invalid " in text or "too short" in text
-    if isinstance(error, plyvel.IOError) and not missing:
+    if not _is_damage(error):
         return StorageError(f"the index cannot be opened ({text}).", path=path)
-    return CorruptionError(f"the index is damaged ({text}); run `casstore repair`.", path=path)
+    return CorruptionError(
+        f"the index is damaged ({text}); close the store and delete this folder: the next opening makes it anew.",
+        path=path,
+    )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the folder is damaged; else the system refused something that it may allow the next time."""
+    text = _text(error)
+    # LevelDB says "IO error" also where a file is missing, and where a table says that it is longer than its file.
+    missing = text.endswith((": No such file or directory", ": Invalid argument"))
+    return missing or not isinstance(error, plyvel.IOError)
 
 
 def _text(error: Exception) -> str:

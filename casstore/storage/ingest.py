@@ -115,16 +115,13 @@ class Ingest:
         second = next(stream, None)
         if second is None:
             return self.add(first)
-        lists: list[Record] = []
-        builder = storage.list_builder(lists.append)
+        # A builder hears of a chunk only when it is written, so a list never lies before its pieces.
+        builder = storage.list_builder(lambda record: storage.backend.put([record]))
         self._flush()
         for chunks in _windows(chain((first, second), stream)):
             self._start(self._prepare_chunks, chunks, builder)
         self._flush()
-        address = builder.finish()
-        # Lists go last: a list in the store says that its pieces are there.
-        storage.backend.put(lists)
-        return address
+        return builder.finish()
 
     # -- batches: prepared by the pool, written in the order in which they began
 

@@ -10,10 +10,17 @@ import time
 from dataclasses import dataclass
 
 import casstore.layout as layout
-from casstore.chunking import Chunker
+from casstore.chunking import Chunker, load_kernel
 from casstore.compression import decompress
 from casstore.config import DEFAULT_CHUNK_BYTES, Config
-from casstore.errors import CasstoreError, CorruptionError, InvalidInputError, NotFoundError, StorageError
+from casstore.errors import (
+    CasstoreError,
+    CorruptionError,
+    FormatVersionError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+)
 from casstore.format.settings import Settings, decode_settings, encode_settings
 from casstore.format.superblock import (
     BACKEND_NAMES,
@@ -84,6 +91,8 @@ def make_store(path: str, config: Config, files: OsFiles) -> None:
         StorageError: It could not be made.
     """
     block = _new_superblock(config)
+    # Fails loudly now rather than at the first large file: a store is no use without the compiled chunker.
+    load_kernel()
     try:
         if os.path.isdir(path):
             foreign = [name for name in os.listdir(path) if name not in _MAKING]
@@ -198,6 +207,12 @@ def open_storage(path: str, *, read_only: bool, timeout: float, config: Config, 
         raise StorageError("casstore runs on Linux and macOS; it needs flock and pread.")
     block = read_superblock(path)
     _check_format(config, block)
+    if block.write_features and not read_only:
+        raise FormatVersionError(
+            f"writers of this store need features {block.write_features:#x} that this casstore lacks; "
+            "open it read-only, or install a later one.",
+            path=path,
+        )
     chunker = Chunker(block.chunk_min_bytes, block.chunk_avg_bytes, block.chunk_max_bytes)
     lock: FileLock | None = None
     copy: ReaderCopy | None = None

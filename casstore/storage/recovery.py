@@ -61,13 +61,22 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
         index = LevelIndex(folder, sync=sync)
     except CorruptionError:
         return rebuild_index(path, files, decompress, sync=sync)
+    lost = False
     try:
-        if _adopt_tails(path, index, files, decompress):
+        lost = _lacks_segments(path, index)
+        if not lost and _adopt_tails(path, index, files, decompress):
             return index
     except CorruptionError:
         pass
     index.close(clean=False)
-    return rebuild_index(path, files, decompress, sync=sync)
+    return rebuild_index(path, files, decompress, sync=sync, suspect=lost)
+
+
+def _lacks_segments(path: str, index: LevelIndex) -> bool:
+    """Whether a segment is gone that was not condemned; the latest moves of refs may be gone with it."""
+    on_disk = SegmentFiles(path).on_disk()
+    states = {int.from_bytes(key[1:], "big"): decode_segment(value) for key, value in index.scan(SEGMENT)}
+    return any(segment not in on_disk and not state.condemned for segment, state in states.items())
 
 
 def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decompress) -> bool:
@@ -75,8 +84,6 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
     segments = SegmentFiles(path)
     on_disk = segments.on_disk()
     states = {int.from_bytes(key[1:], "big"): decode_segment(value) for key, value in index.scan(SEGMENT)}
-    if any(segment not in on_disk and not state.condemned for segment, state in states.items()):
-        return False
     new = SegmentState(0, 0, False)
     tails = [
         (segment, states.get(segment, new))
@@ -127,10 +134,13 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
     return True
 
 
-def rebuild_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool = True) -> LevelIndex:
+def rebuild_index(
+    path: str, files: OsFiles, decompress: Decompress, *, sync: bool = True, suspect: bool = False
+) -> LevelIndex:
     """A new index made of what the segments hold; replaces the old one when it is complete.
 
-    Damaged stretches are stepped over and remembered: refs named only there may be lost.
+    Damaged stretches are stepped over and remembered, as is what the caller knows (``suspect``): refs that were moved
+    there last may be lost.
     """
     fresh = os.path.join(path, layout.NEW_INDEX)
     shutil.rmtree(fresh, ignore_errors=True)
@@ -139,7 +149,6 @@ def rebuild_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bo
     on_disk = segments.on_disk()
     events: dict[int, bytes] = {}
     stamp = int(time.time())
-    suspect = False
     changes: dict[bytes, bytes | None] = {}
     for segment, size in on_disk.items():
         ordinal = end = 0

@@ -251,6 +251,14 @@ class SegmentBackend(IndexedBackend):
 
     def check_segments(self) -> Iterator[CorruptionError]:
         for info in self.segments():
+            state = self._states.get(info.segment)
+            if state is not None and info.total_bytes < state.durable_bytes:
+                yield CorruptionError(
+                    f"segment {info.segment} ends at offset {info.total_bytes} instead of {state.durable_bytes}; "
+                    "put what is missing again.",
+                    segment=info.segment,
+                    offset=info.total_bytes,
+                )
             end, damaged_from = 0, -1
             while end < info.total_bytes:
                 try:
@@ -266,7 +274,7 @@ class SegmentBackend(IndexedBackend):
                 end = info.total_bytes if following is None else min(following, info.total_bytes)
                 yield CorruptionError(
                     f"segment {info.segment} is damaged from offset {damaged_from} to {end}; "
-                    "`casstore repair` salvages the rest.",
+                    "put or import the same content again to heal what lay there.",
                     segment=info.segment,
                     offset=damaged_from,
                 )
@@ -329,9 +337,12 @@ class SegmentBackend(IndexedBackend):
                 continue
             self._files.forget(segment)
             path = self._files.path(segment)
-            if os.path.exists(path):
-                self._os.unlink(path)
-                self._os.sync_folder(self._files.folder)
+            try:
+                if os.path.exists(path):
+                    self._os.unlink(path)
+                    self._os.sync_folder(self._files.folder)
+            except OSError as error:
+                raise StorageError(f"a segment could not be removed ({error}).", segment=segment, path=path) from error
             del self._blocked_by[segment]
             del self._states[segment]
             self._lengths.pop(segment, None)

@@ -114,9 +114,9 @@ class Storage:
         """The whole contents of ``addresses``, in order; not kept in the hot cache."""
         resolve = self._resolve
         for address in addresses:
-            found = self.cache.get(address)
+            found = self.cache.get(check_address(address))
             if found is None:
-                found = resolve(check_address(address))
+                found = resolve(address)
                 if not isinstance(found, bytes):
                     found = join_content(address, walk_chunks(address, resolve))
             yield found
@@ -138,7 +138,7 @@ class Storage:
             CorruptionError: A chunk is damaged, or the chunks make another content.
         """
         hasher = blake3()
-        for _, chunk in walk_chunks(address, self._resolve):
+        for _, chunk in walk_chunks(check_address(address), self._resolve):
             hasher.update(chunk)
         if hasher.digest() != address:
             raise CorruptionError(f"the chunk list of {address.hex()} leads to another content.", address=address)

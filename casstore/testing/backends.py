@@ -41,7 +41,7 @@ class BackendSuite:
     durable = True
     """Whether a backend opened again finds what the one before synced."""
     trusts = True
-    """Whether a list in place is taken for a proof of its pieces while no damage is known (else always ``doubtful``)."""
+    """Whether a list in place is taken for a proof of its pieces while no damage is known (else ``doubtful`` is on)."""
 
     def open(self, folder: str) -> Backend:
         """A backend for writing, on a folder that is empty or was used by a backend that is closed."""

@@ -8,6 +8,7 @@ files are copied as they are, which is what a power loss leaves of an index whos
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -94,7 +95,7 @@ class FaultyFiles(OsFiles):
             zeros: The rest of the unsynced bytes is there as zeros instead of missing.
             keep_names: Names whose folder was not synced survive all the same.
         """
-        shutil.copytree(self.root, target)
+        self._copy(target)
         for path, synced in self._synced.items():
             copy = self._in(target, path)
             if os.path.isfile(copy):
@@ -106,6 +107,18 @@ class FaultyFiles(OsFiles):
         if not keep_names:
             for change in reversed(self._names):
                 self._take_back(target, change)
+
+    def _copy(self, target: str) -> None:
+        """A copy of one moment: LevelDB's own thread may be making and removing files meanwhile."""
+        while True:
+            before = _listing(self.root)
+            try:
+                shutil.copytree(self.root, target)
+                if _listing(self.root) == before:
+                    return
+            except shutil.Error:
+                pass
+            shutil.rmtree(target)
 
     def _take_back(self, target: str, change: _NameChange) -> None:
         made = self._in(target, change.made)
@@ -202,6 +215,17 @@ class FaultyFiles(OsFiles):
         self._enter("truncate", path, length)
         os.truncate(path, length)
         self._synced[os.path.abspath(path)] = length
+
+
+def _listing(folder: str) -> dict[str, tuple[int, int]]:
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(path)
+                found[path] = (status.st_size, status.st_mtime_ns)
+    return found
 
 
 def _content(path: str) -> bytes | None:

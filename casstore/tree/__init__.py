@@ -11,10 +11,21 @@ from casstore.format.entry import Entry
 from casstore.format.node import Node, Summary
 from casstore.tree.build import build
 from casstore.tree.check import Checked, check_tree
+from casstore.tree.count import count
 from casstore.tree.diff import Change, diff
 from casstore.tree.edit import apply
 from casstore.tree.merge import Conflict, Merge, Sides, merge
 from casstore.tree.nodes import Nodes, RecordStore, Root
+from casstore.tree.proof import (
+    Proof,
+    Proven,
+    prove,
+    prove_key,
+    prove_prefix,
+    verify_key,
+    verify_prefix,
+    verify_proof,
+)
 from casstore.tree.read import first_key, lookup, scan, summary, walk_nodes
 
 __all__ = [
@@ -25,6 +36,8 @@ __all__ = [
     "Merge",
     "Node",
     "Nodes",
+    "Proof",
+    "Proven",
     "RecordStore",
     "Root",
     "Sides",
@@ -32,11 +45,18 @@ __all__ = [
     "apply",
     "build",
     "check_tree",
+    "count",
     "diff",
     "first_key",
     "lookup",
     "merge",
+    "prove",
+    "prove_key",
+    "prove_prefix",
     "scan",
     "summary",
+    "verify_key",
+    "verify_prefix",
+    "verify_proof",
     "walk_nodes",
 ]

@@ -57,11 +57,7 @@ def scan(
 
     Cost: one node read per level to find the first key, then one per node passed.
     """
-    if prefix:
-        start = max(start, prefix)
-        after = _after_prefix(prefix)
-        if after is not None:
-            stop = after if stop is None else min(stop, after)
+    start, stop = key_range(start, stop, prefix)
     if root is None or (stop is not None and stop <= start):
         return
     for leaf in _leaves(nodes, nodes.get(root), start):
@@ -147,7 +143,11 @@ def _leaves(nodes: Nodes, node: Node, start: bytes) -> Iterator[Node]:
             yield child
 
 
-def _after_prefix(prefix: bytes) -> bytes | None:
-    """The smallest key above every key with this prefix; None when there is none."""
+def key_range(start: bytes, stop: bytes | None, prefix: bytes) -> tuple[bytes, bytes | None]:
+    """The first key and the first key after, None being the end, of what begins with ``prefix`` in a range of keys."""
     stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
+    if stem:
+        # The smallest key above every key with this prefix.
+        after = stem[:-1] + bytes((stem[-1] + 1,))
+        stop = after if stop is None else min(stop, after)
+    return max(start, prefix), stop

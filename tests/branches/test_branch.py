@@ -300,7 +300,9 @@ def test_names_that_are_not_utf8_sort_by_their_bytes(branch: Branch) -> None:
     names = ["\udcff", "\u0800", "\U00010000", "z", "\udc80"]
     for name in names:
         branch.files[name] = b""
-    wanted = sorted([*names, "a.txt", "src/b.py", "src/deep/c.py"], key=lambda name: name.encode("utf-8", "surrogateescape"))
+    wanted = sorted(
+        [*names, "a.txt", "src/b.py", "src/deep/c.py"], key=lambda name: name.encode("utf-8", "surrogateescape")
+    )
     assert list(branch.files) == wanted
     branch.commit()
     assert list(branch.files) == wanted
@@ -316,7 +318,14 @@ def test_bad_values_are_refused(branch: Branch) -> None:
 def test_a_discarded_branch_is_closed(branch: Branch) -> None:
     fork = branch.fork()
     branch.discard()
-    for use in (branch.fork, branch.state_id, branch.fold, branch.commit, lambda: branch.files["a.txt"], lambda: branch.start):
+    for use in (
+        branch.fork,
+        branch.state_id,
+        branch.fold,
+        branch.commit,
+        lambda: branch.files["a.txt"],
+        lambda: branch.start,
+    ):
         with pytest.raises(ClosedError, match="discarded"):
             use()
     assert "discarded" in repr(branch)

@@ -15,11 +15,14 @@ from casstore.codecs.arrays import read_header
 from casstore.errors import CasstoreError, CorruptionError, FactoryError, InvalidInputError
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(
-        st.characters(exclude_categories=["Cs"])
-    ),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4)
     ),
     max_leaves=12,
 )

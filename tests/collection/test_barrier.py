@@ -219,7 +219,9 @@ def test_a_running_ingest_keeps_what_it_put_and_met(store: casstore.Store) -> No
         met = [ingest.add(noise(9000, number)) for number in range(2)]
         collect(store)
     assert met == old[:2]
-    for address, content in zip(new + met, [noise(5000, 100 + n) for n in range(4)] + [noise(9000, n) for n in range(2)]):
+    for address, content in zip(
+        new + met, [noise(5000, 100 + n) for n in range(4)] + [noise(9000, n) for n in range(2)]
+    ):
         assert store.get(address) == content
     assert old[2] not in store
     assert collect(store).deleted_objects > 0

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from casstore import layout
+from casstore import __version__, layout
 from casstore.address import Address, content_address, event_address, node_address, snapshot_address, type_key
 from casstore.chunking import Chunker
 from casstore.compression import compress
@@ -32,12 +32,13 @@ from casstore.format.canonical import canonical_json, parse_canonical_json
 from casstore.format.chunk_list import decode_chunk_list, encode_chunk_list
 from casstore.format.event import RefMove, decode_ref_move, encode_history_cut, encode_ref_move, encode_refs_accepted
 from casstore.format.index_entry import IndexEntry, SegmentState
-from casstore.format.node import Summary, check_node, decode_node, encode_child, encode_node, join_key, key_level
+from casstore.format.key import key_level
+from casstore.format.node import Summary, check_node, decode_node, encode_child, encode_node, join_key
 from casstore.format.posix import PosixMetadata, decode_posix, encode_posix, posix_key
 from casstore.format.record import Record, decode_record, encode_record
 from casstore.format.settings import Settings, decode_settings, encode_settings
 from casstore.format.snapshot import SnapshotFields, decode_snapshot, encode_snapshot, state_id_of
-from casstore.format.superblock import BACKEND_NAMES, Superblock, decode_superblock, encode_superblock
+from casstore.format.superblock import BACKEND_NAMES, FORMAT_VERSION, Superblock, decode_superblock, encode_superblock
 from casstore.format.varint import encode_varint
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text("utf-8")
@@ -207,11 +208,8 @@ BLOCKS = {match[2]: (match[1], match[3]) for match in FENCE.finditer(TEXT)}
 
 def rows(text: str) -> list[list[str]]:
     """The cells of all table rows, code marks taken off."""
-    found = []
-    for line in text.splitlines():
-        if line.startswith("|") and not set(line) <= set("|-: "):
-            found.append([cell.strip().replace("`", "") for cell in line.strip().strip("|").split(" | ")])
-    return found
+    lines = [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|-: ")]
+    return [[cell.strip().replace("`", "") for cell in line.strip().strip("|").split(" | ")] for line in lines]
 
 
 def section(heading: str) -> str:
@@ -298,6 +296,10 @@ def test_namespaces_and_facts_of_the_index() -> None:
         assert getattr(index_entry, key) in stated
 
 
+def test_versions() -> None:
+    assert rows(section("Versions"))[-1][:2] == [str(FORMAT_VERSION), __version__]
+
+
 def test_file_names() -> None:
     assert layout.segment_name(1) in TEXT
     assert layout.event_name(1) in TEXT
@@ -357,11 +359,11 @@ def test_what_readers_refuse() -> None:
         later,
         later + b"longer",
         with_digest(block[:12] + little(1, 4) + block[16:64]),
-        with_digest(block[:16] + little(1, 4) + block[20:64]),
         with_digest(block[:20] + b"\x03" + block[21:64]),
     ):
         with pytest.raises(FormatVersionError):
             decode_superblock(changed)
+    assert decode_superblock(with_digest(block[:16] + little(1, 4) + block[20:64])).write_features == 1
     for changed in (b"", block[:-1], b"x" + block[1:], block[:8] + little(2, 4) + block[12:]):
         with pytest.raises(CorruptionError):
             decode_superblock(changed)

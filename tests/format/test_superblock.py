@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+import casstore
 from casstore.errors import CasstoreError, CorruptionError, FormatVersionError
 from casstore.format.superblock import (
     FILES_BACKEND,
@@ -82,13 +85,28 @@ def test_every_length() -> None:
         (write_superblock(SAMPLE, version=2)[:40], "format 2"),
         (write_superblock(SAMPLE, version=7) + bytes(100), "format 7"),
         (write_superblock(SAMPLE, incompatible=4), "features 0x4"),
-        (write_superblock(SAMPLE, write_features=8), "features 0x8"),
         (write_superblock(SAMPLE, backend=3), "backend 3"),
     ],
 )
 def test_later_formats_are_named(data: bytes, says: str) -> None:
     with pytest.raises(FormatVersionError, match=says):
         decode_superblock(data)
+
+
+def test_features_that_only_writers_must_know_are_handed_on() -> None:
+    decoded = decode_superblock(write_superblock(SAMPLE, write_features=8))
+    assert decoded == replace(SAMPLE, write_features=8)
+
+
+def test_a_store_with_features_for_writers_is_read_and_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    casstore.open(path).close()
+    file = path / "superblock"
+    file.write_bytes(encode_superblock(replace(decode_superblock(file.read_bytes()), write_features=8)))
+    with pytest.raises(FormatVersionError, match="features 0x8"):
+        casstore.open(path)
+    with casstore.open(path, read_only=True) as store:
+        assert list(store.refs) == []
 
 
 @given(st.binary(max_size=120), st.booleans())

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import casstore
 from casstore.address import Address
@@ -18,22 +20,16 @@ SMALL = casstore.Config(chunk_min_bytes=256, chunk_avg_bytes=1024, chunk_max_byt
 Value = bytes | Entry
 
 
-def backend_config(backend: str) -> casstore.Config:
+def backend_config(backend: str, sync: Literal["full", "off"] = "full") -> casstore.Config:
     """``SMALL`` for one of the backends on disk."""
-    return casstore.Config(
-        backend="files" if backend == "files" else "segments",
-        chunk_min_bytes=256,
-        chunk_avg_bytes=1024,
-        chunk_max_bytes=4096,
-        segment_bytes=16 * 1024,
-    )
+    return replace(SMALL, backend="files" if backend == "files" else "segments", sync=sync)
 
 
-def open_backend(backend: str, folder: Path) -> casstore.Store:
+def open_backend(backend: str, folder: Path, *, sync: Literal["full", "off"] = "off") -> casstore.Store:
     """A new or existing store of that backend: ``segments``, ``files`` or ``memory``."""
     if backend == "memory":
         return casstore.open(":memory:", config=SMALL)
-    return casstore.open(folder, config=backend_config(backend))
+    return casstore.open(folder, config=backend_config(backend, sync))
 
 
 def entry_of(store: casstore.Store, value: Value) -> Entry:

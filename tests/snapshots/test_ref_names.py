@@ -43,7 +43,9 @@ def test_both_sides_of_the_comparison_occur() -> None:
     assert not git_allows("try//1")
 
 
-@pytest.mark.parametrize("name", ["main", "try/3", "a.b", "ä", "x" * MAX_NAME_BYTES, "feature-1", "g0", "a@b", "beef/cafe"])
+@pytest.mark.parametrize(
+    "name", ["main", "try/3", "a.b", "ä", "x" * MAX_NAME_BYTES, "feature-1", "g0", "a@b", "beef/cafe"]
+)
 def test_good_names(name: str) -> None:
     assert check_ref_name(name) == name
 

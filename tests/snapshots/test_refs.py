@@ -232,7 +232,7 @@ _CRASH = """
 import os, sys
 from pathlib import Path
 from tests.snapshots.driving import commit, open_backend
-store = open_backend(sys.argv[1], Path(sys.argv[2]))
+store = open_backend(sys.argv[1], Path(sys.argv[2]), sync="full")
 one = commit(store, {"a": b"1", "big": bytes(range(256)) * 40}, ref="main")
 commit(store, {"a": b"2"}, ref="main")
 commit(store, {"a": b"3"}, ref="gone")
@@ -266,7 +266,7 @@ def open_with(path: Path, files: OsFiles, backend: str) -> casstore.Store:
 @pytest.mark.parametrize("backend", ON_DISK)
 def test_a_power_loss_at_any_call_of_a_move_leaves_the_old_or_the_new(backend: str, tmp_path: Path) -> None:
     path = tmp_path / "store"
-    with open_backend(backend, path) as store:
+    with open_backend(backend, path, sync="full") as store:
         old = commit(store, {"a": b"1"}, ref="main")
     copies: list[Path] = []
     files = FaultyFiles(str(path))

@@ -220,7 +220,14 @@ def test_a_prefix_must_be_long_enough_and_unique() -> None:
         assert store.resolve(text[: length + 1]) == one
         assert store.resolve(other[: length + 1].upper()) == two
         assert store.resolve(text) == one
-        for missing in (text[:3], "", text + "0", "xyz1", text[:-1] + ("0" if text[-1] != "0" else "1"), text[:8] + "g"):
+        for missing in (
+            text[:3],
+            "",
+            text + "0",
+            "xyz1",
+            text[:-1] + ("0" if text[-1] != "0" else "1"),
+            text[:8] + "g",
+        ):
             with pytest.raises(casstore.NotFoundError):
                 store.resolve(missing)
         for odd in (5, None, b"short", bytearray(32)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -199,14 +200,18 @@ def test_a_program_of_somebody_else_loses_set_user_id(
 def test_a_path_of_too_many_levels_loses_only_its_metadata(store: casstore.Store, tmp_path: Path) -> None:
     top = tmp_path / "in"
     top.mkdir()
-    fd = os.open(top, os.O_RDONLY)
-    for _ in range(1990):
-        os.mkdir("d", dir_fd=fd)
-        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+    try:
+        fd = os.open(top, os.O_RDONLY)
+        for _ in range(1990):
+            os.mkdir("d", dir_fd=fd)
+            below = os.open("d", os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = below
         os.close(fd)
-        fd = below
-    os.close(fd)
-    report = import_directory(store, top, ref="main", metadata="full")
-    assert report.directories == 1990
-    assert {item.why for item in report.warnings} == {"metadata not kept: the path has too many levels"}
-    assert checkout(store, "main", tmp_path / "out").directories == 1990
+        report = import_directory(store, top, ref="main", metadata="full")
+        assert report.directories == 1990
+        assert {item.why for item in report.warnings} == {"metadata not kept: the path has too many levels"}
+        assert checkout(store, "main", tmp_path / "out").directories == 1990
+    finally:
+        # Python's rmtree recurses once a level, so pytest could not clear this away later.
+        subprocess.run(["rm", "-rf", str(top), str(tmp_path / "out")], check=True)

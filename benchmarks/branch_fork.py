@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""Forks: their time at every depth and number of changed keys, their memory, and copies of the same state."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.environment import package_version
+from benchmarks.options import Options
+from benchmarks.parts import Curve, Measured, Peer
+from benchmarks.scratch import scratch
+from benchmarks.table import Goal
+from benchmarks.timing import best, each, spread
+from benchmarks.units import fine_microseconds, percent, plain_bytes
+
+if TYPE_CHECKING:
+    from casstore import Store
+    from casstore.branches import Branch
+
+BAR, AIM = 1e-6, 0.3e-6
+BASE_KEYS = 1_000
+NEVER_FOLD = 2**40
+
+
+def workload(options: Options) -> str:
+    forks, kept = sizes(options)[2:]
+    depth, keys = sizes(options)[:2]
+    return (
+        f"{forks:,} forks of one branch, all kept alive, timed one by one. The branch starts from a snapshot of "
+        f"{BASE_KEYS:,} files. Depth: forks between it and the first branch, each kept alive and each having changed "
+        f"files before the next; at depth {depth:,} each changes one of 10 files, or ten of {keys:,}. Values have 12 "
+        "bytes. Branches fold deltas of some thousand keys into their base by themselves, and do so here; the row "
+        f"“never folded” has all {keys:,} keys in the delta. Flatness: the largest p95 of the four against the smallest."
+        f" Memory: tracemalloc over {kept:,} forks that change nothing. Peers: `copy.deepcopy` and a `pickle` round trip "
+        "of a dict of as many keys; for persistent maps, where a fork is a reference, fork and one change are compared."
+    )
+
+
+def sizes(options: Options) -> tuple[int, int, int, int]:
+    """Depth, keys, forks, and forks whose memory is measured."""
+    pick = options.pick
+    return pick(10_000, 100), pick(100_000, 1_000), pick(200_000, 2_000), pick(10_000, 1_000)
+
+
+def key_of(number: int) -> str:
+    return f"src/module{number % 97:02d}/file_{number:06d}.py"
+
+
+class Line:
+    """A branch at some depth, with all it came from alive."""
+
+    def __init__(self, store: Store, start: Branch, depth: int, keys: int) -> None:
+        self.alive = [start]
+        branch = start.fork()
+        number = 0
+        for generation in range(depth):
+            if generation:
+                self.alive.append(branch)
+                branch = branch.fork()
+            files = branch.files
+            for _ in range(max(1, keys // depth)):
+                files[key_of(number % keys)] = b"%012d" % number
+                number += 1
+        self.branch = branch
+
+
+def fork_times(branch: Branch, forks: int) -> list[float]:
+    """Seconds of each fork; all are alive at the end."""
+    kept: list[Branch | None] = [None] * forks
+    samples = [0] * forks
+    clock = time.perf_counter_ns
+    fork = branch.fork
+    gc.collect()
+    for number in range(forks):
+        start = clock()
+        child = fork()
+        samples[number] = clock() - start
+        kept[number] = child
+    return [sample / 1e9 for sample in samples]
+
+
+def measure(options: Options) -> Measured:
+    import casstore
+
+    depth, keys, forks, kept = sizes(options)
+    with scratch(options.work, "fork") as work, casstore.open(str(work / "store")) as store:
+        start = store.branch()
+        for number in range(BASE_KEYS):
+            start.files[key_of(number)] = b"base"
+        start.commit("base")
+        found = Measured(time_goals(store, start, depth, keys, forks, options))
+        found.goals.append(memory_goal(start, kept))
+        found.curves += growth(store, start, depth, keys, forks)
+        peers(found, store, start, keys, options)
+    return found
+
+
+def time_goals(store: Store, start: Branch, depth: int, keys: int, forks: int, options: Options) -> list[Goal]:
+    places = [(1, 10), (1, keys), (depth, 10), (depth, keys)]
+    lines = {f"depth {d:,}, {k:,} keys": Line(store, start, d, k) for d, k in places}
+    fold_keys = store.branches.fold_keys
+    store.branches.fold_keys = NEVER_FOLD
+    unfolded = f"depth 1, {keys:,} keys, never folded"
+    lines[unfolded] = Line(store, start, 1, keys)
+    store.branches.fold_keys = fold_keys
+    runs: dict[str, list[dict[str, float]]] = {what: [] for what in lines}
+    for _ in range(options.repeat):
+        for what, line in lines.items():
+            runs[what].append(spread(fork_times(line.branch, forks)))
+    goals = []
+    for what, repetitions in runs.items():
+        least = best(repetitions)
+        note = f"p50 {fine_microseconds(least['p50'])}, p99 {fine_microseconds(least['p99'])}"
+        goals.append(
+            Goal(
+                f"fork, {what}, p95", least["p95"], fine_microseconds, BAR, AIM, detail={"runs": repetitions}, note=note
+            )
+        )
+    p95 = [min(run["p95"] for run in repetitions) for what, repetitions in runs.items() if what != unfolded]
+    p50 = [min(run["p50"] for run in repetitions) for what, repetitions in runs.items() if what != unfolded]
+    note = f"p50: {percent(max(p50) / min(p50) - 1)}"
+    goals.append(
+        Goal("fork, p95, largest of the four above the smallest", max(p95) / min(p95) - 1, percent, aim=0.1, note=note)
+    )
+    return goals
+
+
+def memory_goal(branch: Branch, forks: int) -> Goal:
+    """Bytes of a fork, the list that keeps it not counted."""
+    children: list[Branch | None] = [None] * forks
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(forks):
+            children[number] = branch.fork()
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    return Goal("memory of a fork that changed nothing", used / forks, plain_bytes, bar=100, aim=72)
+
+
+def growth(store: Store, start: Branch, depth: int, keys: int, forks: int) -> list[Curve]:
+    """Fork time against depth, against changed keys, and against forks that are alive."""
+    curves = []
+    for name, what, largest in (("depth", "depth (forks since the first branch)", depth), ("keys", "changed keys", keys)):
+        middle: list[tuple[float, float]] = []
+        late: list[tuple[float, float]] = []
+        for size in decades(largest):
+            line = Line(store, start, size, size) if name == "depth" else Line(store, start, 1, size)
+            found = best([spread(fork_times(line.branch, max(100, forks // 10))) for _ in range(3)])
+            middle.append((size, found["p50"] * 1e6))
+            late.append((size, found["p95"] * 1e6))
+        lines = {"p50": middle, "p95": late}
+        curves.append(Curve(f"fork-{name}", f"Time of a fork against {what}", what, "µs", lines))
+    runs = [fork_times(start, forks) for _ in range(3)]
+    middle, late, low = [], [], 0
+    for size in (*decades(forks)[1:], forks):
+        windows = [spread(run[low:size]) for run in runs]
+        if size > low:
+            middle.append((size, min(window["p50"] for window in windows) * 1e6))
+            late.append((size, min(window["p95"] for window in windows) * 1e6))
+        low = size
+    lines = {"p50 of the forks up to here": middle, "p95 of the forks up to here": late}
+    what = "forks of one branch alive"
+    return [*curves, Curve("fork-forks", f"Time of a fork against {what}", what, "µs", lines)]
+
+
+def decades(largest: int) -> list[int]:
+    """1, 10, 100 … up to ``largest``."""
+    found = [1]
+    while found[-1] * 10 <= largest:
+        found.append(found[-1] * 10)
+    return found
+
+
+def peers(found: Measured, store: Store, start: Branch, keys: int, options: Options) -> None:
+    """Forks, and forks with one change, of states of ``keys`` keys; and a plot of the latter."""
+    rounds = options.pick(2_000, 100)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for size in [size for size in decades(keys) if size >= 10]:
+        branch = Line(store, start, 1, size).branch
+        ours = best([spread(each(lambda _: branch.fork(), range(rounds))) for _ in range(options.repeat)])["p95"]
+
+        def fork_and_change(number: int, branch: Branch = branch, size: int = size) -> None:
+            branch.fork().files[key_of(number * 7919 % size)] = b"%012d" % number
+
+        changed = best([spread(each(fork_and_change, range(rounds))) for _ in range(options.repeat)])["p95"]
+        lines.setdefault("casstore", []).append((size, changed * 1e6))
+        state = {key_of(number): b"%012d" % number for number in range(size)}
+        for name, operation, count in rivals(state):
+            count = max(5, min(rounds, count))
+            took = best([spread(each(operation, range(count))) for _ in range(options.repeat)])["p95"]
+            lines.setdefault(name, []).append((size, took * 1e6))
+            if size in (10, decades(keys)[-1]):
+                what = f"fork and one change, {size:,} keys, p95"
+                found.peers.append(Peer(what, name, took, changed, fine_microseconds))
+                if name.startswith(("copy", "pickle")):
+                    found.peers.append(Peer(f"fork, {size:,} keys, p95", name, took, ours, fine_microseconds))
+    found.curves.append(
+        Curve("change-keys", "Fork and one change against keys of the state, p95", "keys of the state", "µs", lines)
+    )
+
+
+def rivals(state: dict[str, bytes]) -> Iterator[tuple[str, Callable[[int], Any], int]]:
+    """Name, fork and change of one key, and how often it can be done in about a second."""
+    size = len(state)
+    keys = list(state)
+
+    def by_deepcopy(number: int) -> None:
+        copy.deepcopy(state)[keys[number * 7919 % size]] = b"%012d" % number
+
+    def by_pickle(number: int) -> None:
+        pickle.loads(pickle.dumps(state, 5))[keys[number * 7919 % size]] = b"%012d" % number
+
+    yield "copy.deepcopy", by_deepcopy, 1_000_000 // size
+    yield "pickle", by_pickle, 2_000_000 // size
+    if version := package_version("immutables"):
+        import immutables
+
+        trie = immutables.Map(state)
+        yield (f"immutables {version}", lambda n: trie.set(keys[n * 7919 % size], b"%012d" % n), 100_000)
+    if version := package_version("pyrsistent"):
+        import pyrsistent
+
+        mapping = pyrsistent.pmap(state)
+        yield (f"pyrsistent {version}", lambda n: mapping.set(keys[n * 7919 % size], b"%012d" % n), 100_000)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Curves as PNG files. matplotlib is imported when something is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.parts import Curve
+from benchmarks.process import BenchmarkError
+
+_SIZE_INCHES = (8.0, 5.0)
+_DOTS_PER_INCH = 110
+_MARKERS = "osD^vPX*"
+
+
+def draw(curve: Curve, folder: Path) -> Path:
+    """The file that was drawn, ``folder/NAME.png``.
+
+    Raises:
+        BenchmarkError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise BenchmarkError("plots need matplotlib; install it (pip install matplotlib), or leave --plots out.") from None
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for number, (label, points) in enumerate(curve.lines.items()):
+        xs, ys = zip(*points)
+        axes.plot(xs, ys, marker=_MARKERS[number % len(_MARKERS)], markersize=5, linewidth=1.5, label=label)
+    if curve.logarithmic:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        # Never less than a decade and a half: noise on a flat line must not look like growth.
+        low, high = axes.get_ylim()
+        if high / low < 30:
+            middle = (low * high) ** 0.5
+            axes.set_ylim(middle / 30**0.5, middle * 30**0.5)
+    else:
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    axes.set_title(curve.title, fontsize=11)
+    axes.set_xlabel(curve.x)
+    axes.set_ylabel(curve.y)
+    axes.grid(which="major", alpha=0.4)
+    axes.grid(which="minor", alpha=0.12)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    path = folder / f"{curve.name}.png"
+    figure.savefig(path, metadata={"Software": None})
+    return path
