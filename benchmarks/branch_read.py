@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import random
 
+from typing import TYPE_CHECKING
+
 from benchmarks.environment import package_version
 from benchmarks.options import Options
 from benchmarks.parts import Measured, Peer
@@ -12,6 +14,9 @@ from benchmarks.scratch import scratch
 from benchmarks.table import Goal
 from benchmarks.timing import best, each, spread
 from benchmarks.units import fine_microseconds
+
+if TYPE_CHECKING:
+    from casstore.branches import Branch
 
 VALUES = 1_000
 VALUE_BYTES = 4096
@@ -74,23 +79,24 @@ def measure(options: Options) -> Measured:
             ("a base key, hot, most changes folded", many, base_keys, 20e-6, 5e-6),
         )
         for what, branch, chosen, bar, aim in plans:
-            files = branch.files
+
+            def read(key: str, branch: Branch = branch) -> bytes:
+                return branch.files[key]
+
             for key in chosen:
-                files[key]
-            runs = [
-                spread(each(files.__getitem__, generator.choices(chosen, k=reads))) for _ in range(options.repeat)
-            ]
+                read(key)
+            runs = [spread(each(read, generator.choices(chosen, k=reads))) for _ in range(options.repeat)]
             least = best(runs)
             note = f"p50 {fine_microseconds(least['p50'])}, p99 {fine_microseconds(least['p99'])}"
             what = f"read of {what}, depth {depth:,}, p95"
             found.goals.append(
                 Goal(what, least["p95"], fine_microseconds, bar, aim, detail={"runs": runs}, note=note)
             )
-        peers(found, few.files, [key_of(number) for number in changed[:1_000]], keys, reads, options)
+        peers(found, [key_of(number) for number in changed[:1_000]], keys, reads, options)
     return found
 
 
-def peers(found: Measured, files: object, chosen: list[str], keys: int, reads: int, options: Options) -> None:
+def peers(found: Measured, chosen: list[str], keys: int, reads: int, options: Options) -> None:
     """The same keys in maps that live in memory."""
     generator = random.Random(12)
     ours = found.goals[0].value

@@ -7,6 +7,7 @@ pointer; a snapshot of it is one hash.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,29 +36,43 @@ from casstore.snapshots import Change, RefMove, Refs, Snapshot
 from casstore.storage import ContentFile, Pin, RecordInfo
 from casstore.store import Store
 from casstore.store import open_store as open  # noqa: A004  (the library is used as `casstore.open`)
+from casstore.tree.proof import Proven, verify_proof
 
 if TYPE_CHECKING:
+    from casstore.branches import Branch, Conflict, MergeReport
     from casstore.collection import Damage, GcPlan, GcReport, Stats, VerifyReport
 
 __version__ = "0.1.0"
 
-_LAZY = frozenset({"Damage", "GcPlan", "GcReport", "Stats", "VerifyReport"})
+_LAZY = {
+    "Branch": "casstore.branches",
+    "Conflict": "casstore.branches",
+    "MergeReport": "casstore.branches",
+    "Damage": "casstore.collection",
+    "GcPlan": "casstore.collection",
+    "GcReport": "casstore.collection",
+    "Stats": "casstore.collection",
+    "VerifyReport": "casstore.collection",
+}
+"""What is imported on use: opening a store and reading from it needs none of it."""
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        import casstore.collection
-
-        return getattr(casstore.collection, name)
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in ("branches", "codecs", "collection", "mcts", "workspace"):
+        return importlib.import_module(f"casstore.{name}")
     raise AttributeError(f"module 'casstore' has no attribute {name!r}")
 
 
 __all__ = [
     "Address",
+    "Branch",
     "CasstoreError",
     "Change",
     "ClosedError",
     "Config",
+    "Conflict",
     "ConflictError",
     "ContentFile",
     "CorruptionError",
@@ -69,8 +84,10 @@ __all__ = [
     "GcReport",
     "InvalidInputError",
     "LockedError",
+    "MergeReport",
     "NotFoundError",
     "Pin",
+    "Proven",
     "QuotaExceededError",
     "ReadOnlyError",
     "RecordInfo",
@@ -83,4 +100,5 @@ __all__ = [
     "Store",
     "VerifyReport",
     "open",
+    "verify_proof",
 ]

@@ -14,6 +14,7 @@ from casstore.address import ADDRESS_BYTES, Address
 from casstore.config import Config
 from casstore.errors import ClosedError, InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.canonical import JsonValue
+from casstore.format.record import Record
 from casstore.format.settings import Settings
 from casstore.format.superblock import BACKEND_NAMES
 from casstore.osfile import OsFiles
@@ -22,11 +23,13 @@ from casstore.storage import ContentFile, Pin, Storage
 from casstore.storage.opening import MEMORY, OpenStorage, is_store, make_store, open_memory, open_storage
 from casstore.storage.readers import live_pins
 from casstore.tree import Nodes
+from casstore.tree.proof import prove
 
 if TYPE_CHECKING:
     # Imported on use: opening a store and reading from it needs none of it.
-    from casstore.branches import Branch, BranchContext
+    from casstore.branches import Branch, BranchContext, MergeReport, Resolver
     from casstore.collection import GcPlan, Stats, VerifyReport
+    from casstore.collection.bundle import AdoptReport, BundleReport
 
 State = Snapshot | Address | str
 """What names a state: a snapshot, its id (32 bytes), a ref's name, or the beginning of an id in hex."""
@@ -310,6 +313,118 @@ class Store:
         if isinstance(state, Branch):
             return state.fork()
         return Branch(self.branches, None if state is None else self.resolve(state))
+
+    def merge(
+        self,
+        ours: State | Branch,
+        theirs: State | Branch,
+        *,
+        base: State | Branch | None = None,
+        resolve: Resolver | None = None,
+    ) -> tuple[Branch, MergeReport]:
+        """A new branch of ``ours`` with what ``theirs`` changed since the two were one, and what became of it.
+
+        Neither state changes. With conflicts that nothing resolved the branch is ``ours``, and the report names them.
+
+        Args:
+            ours: The state to merge into.
+            theirs: The state to merge in.
+            base: What both came from; None finds it through history.
+            resolve: ``"ours"``, ``"theirs"``, or a function from a conflict to what the key is to map to.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+            ConflictError: History has no common ancestor, or several that are equally good; name one as ``base``.
+        """
+        branch = self.branch(ours)
+        report = branch.merge(self._side(theirs), base=None if base is None else self._side(base), resolve=resolve)
+        return branch, report
+
+    def _side(self, state: State | Branch) -> Snapshot | Branch:
+        from casstore.branches import Branch
+
+        return state if isinstance(state, Branch) else self.resolve(state)
+
+    def prove(self, state: State | Branch, name: str) -> bytes:
+        """A proof of what a state holds at ``name``, for ``casstore.verify_proof``, which needs no store.
+
+        Args:
+            state: A ref, snapshot, id, or branch.
+            name: Root and key, as ``"files/src/a.py"``; with ``/`` at the end, all keys below.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+            InvalidInputError: ``name`` names no key.
+        """
+        side = self._side(state)
+        if isinstance(side, Snapshot):
+            return prove(self.nodes, side.roots, name)
+        fields, scratch, _ = side.snapshot_fields()
+        return prove(scratch, fields.roots, name)
+
+    # -- bundles
+
+    def export_bundle(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        states: Sequence[State | Branch],
+        *,
+        exclude: Sequence[State] = (),
+    ) -> BundleReport:
+        """Writes states with all they lead to as one file that another store adopts: for backup, exchange, and workers.
+
+        Args:
+            target: Path of the bundle, which is replaced, or a binary file.
+            states: Refs (whose names go with them), snapshots, ids, or branches, which need not be committed.
+            exclude: States that the receiver has, with all they lead to.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+            InvalidInputError: No states are given.
+            CorruptionError: Something that belongs in the bundle is damaged.
+            StorageError: The bundle could not be written; what was at ``target`` is as before.
+        """
+        from casstore.branches import Branch
+        from casstore.collection.branch_overlay import branch_overlay
+        from casstore.collection.bundle import OverlayReader, StorageReader, export_bundle
+
+        self._check_open()
+        tips: list[Address] = []
+        names: dict[str, Address] = {}
+        records: dict[Address, Record] = {}
+        held: list[Snapshot] = []
+        for state in states:
+            if isinstance(state, Branch):
+                tip, more = branch_overlay(self.storage, state)
+                records.update(more)
+            else:
+                snapshot = self.resolve(state)
+                held.append(snapshot)
+                tip = snapshot.id
+                if isinstance(state, str) and state in self.refs:
+                    names[state] = tip
+            tips.append(tip)
+        left_out = [self.resolve(state) for state in exclude]
+        reader = OverlayReader(records, StorageReader(self.storage))
+        return export_bundle(reader, target, tips, exclude=[snapshot.id for snapshot in left_out], refs=names)
+
+    def adopt_bundle(self, source: str | os.PathLike[str] | BinaryIO) -> AdoptReport:
+        """Takes what a bundle brings into the store after verifying all of it; moves no ref.
+
+        Args:
+            source: Path of the bundle, or a binary file that can seek.
+
+        Raises:
+            NotFoundError: There is no such file, or the bundle builds on a snapshot that the store lacks.
+            CorruptionError: It is torn, damaged, or not what its maker should have made. Nothing was put.
+            ReadOnlyError: The store is open read-only.
+
+        *Durability*: from the next ``sync``, or the next move of a ref. The report keeps what came until then.
+        """
+        from casstore.collection.bundle import adopt_bundle
+
+        self._check_open()
+        return adopt_bundle(self.storage, self.nodes, source)
 
     # -- upkeep
 

@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "fork": ("fork", "Make a new ref at a state."),
     "merge": ("merge", "Merge two states and move a ref to the result."),
     "prove": ("prove", "Prove what a state holds, or check a proof."),
+    "tree": ("tree", "Show or prune a saved search tree."),
+    "bundle": ("bundle", "Export states to a file, adopt or show one."),
     "gc": ("gc", "Free what nothing names any more."),
     "verify": ("verify", "Check that a store is sound."),
     "stats": ("stats", "Sizes, counts and ratios of a store."),

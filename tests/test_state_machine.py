@@ -24,7 +24,7 @@ import casstore
 from casstore.address import Address
 from casstore.testing.model import Files, StoreModel, contents, ref_names, states
 from casstore.testing.model import paths as any_path
-from tests.snapshots.driving import backend_config, commit, edited
+from tests.snapshots.driving import backend_config, commit, copy_open_store, edited
 
 GRACE = st.sampled_from([0, 0, 0, 3600])
 UNDO_KEEP = st.sampled_from([0, 10**6])
@@ -178,7 +178,10 @@ class StoreMachine(RuleBasedStateMachine):
         """Ends without a close: the folder as it is, opened somewhere else."""
         old, before = self.store, self.path
         self.number += 1
-        shutil.copytree(before, self.path, ignore=shutil.ignore_patterns("*.pin"))
+        if self.backend == "files":
+            # Nothing was synced, so these may be lost; segments find them at their ends.
+            self.puts = {}
+        copy_open_store(before, self.path)
         if self.reader is not None:
             self.reader.close()
             self.reader = None
@@ -212,7 +215,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_holds_what_the_model_holds(self) -> None:
         assert dict(self.store.refs.ids()) == self.model.refs
-        for name, snapshot in self.store.refs.items():
+        for snapshot in self.store.refs.values():
             assert dict(snapshot.files) == self.model.snapshots[snapshot.id].files
         for name in self.model.refs:
             assert {one.id for one in self.store.log(name)} <= self.model.reachable()
@@ -231,14 +234,10 @@ def machine(name: Literal["segments", "files", "memory"]) -> type[StoreMachine]:
 
 @pytest.mark.parametrize(("backend", "examples"), [("segments", 8), ("files", 3), ("memory", 10)])
 def test_a_store_behaves_like_its_model(backend: Literal["segments", "files", "memory"], examples: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine(backend), settings=settings(max_examples=examples, stateful_step_count=20)
-    )
+    run_state_machine_as_test(machine(backend), settings=settings(max_examples=examples, stateful_step_count=20))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["segments", "files", "memory"])
 def test_a_store_behaves_like_its_model_thoroughly(backend: Literal["segments", "files", "memory"]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine(backend), settings=settings(max_examples=150, stateful_step_count=50)
-    )
+    run_state_machine_as_test(machine(backend), settings=settings(max_examples=150, stateful_step_count=50))

@@ -171,7 +171,8 @@ class Branch:
 
         Args:
             message: Text.
-            ref: Move this ref, by compare-and-set, from the snapshot that the branch started from.
+            ref: Move this ref, by compare-and-set, from the snapshot that the branch started from; a ref that never
+                existed is made.
             **meta: JSON values that are kept with the snapshot, for example ``score=0.7``.
 
         Raises:
@@ -191,7 +192,9 @@ class Branch:
                 roots=base.roots, parents=parents_of(state), message=message, meta=meta or None
             )
             if ref is not None:
-                context.refs.compare_and_set(ref, state[0], snapshot, reason="commit")
+                # A name that never was is made; one that was deleted meanwhile is a conflict.
+                expected = state[0] if ref in context.refs or context.refs.history(ref) else None
+                context.refs.compare_and_set(ref, expected, snapshot, reason="commit")
             self._state = (snapshot, base, EMPTY, EMPTY, ())
         return snapshot
 

@@ -30,7 +30,8 @@ from casstore.storage.content import walk_chunks
 from casstore.storage.pins import PinHandle
 from casstore.tree import Nodes
 
-DEFAULT_LIMIT_BYTES: Final = 256 * 1024**3
+DEFAULT_LIMIT_BYTES: Final = 16 * 1024**3
+_LIMIT_RATIO: Final = 64
 _BATCH_BYTES: Final = 1024 * 1024
 _BATCH_RECORDS: Final = 4096
 _RECENT_BYTES: Final = 16 * 1024 * 1024
@@ -67,8 +68,8 @@ def adopt_bundle(
         storage: The store's storage.
         nodes: The store's nodes.
         source: Path of the bundle, or a binary file that can seek.
-        limit_bytes: Refuse a bundle whose verification would hash more bytes than this (a few KiB can stand for
-            exabytes).
+        limit_bytes: Refuse a bundle for which more bytes than this, and 64 times its own length, would have to be
+            unpacked and hashed: a few KiB can stand for exabytes.
 
     Raises:
         NotFoundError: There is no such file; or the bundle builds on a snapshot that the store lacks.
@@ -87,8 +88,11 @@ def adopt_bundle(
         raise ReadOnlyError("the store is open read-only; open it for writing to adopt a bundle.")
     with storage.operation(), BundleFile(source) as file:
         reception = _Reception(storage, nodes, file, limit_bytes)
-        manifest = reception.verify()
-        new_records, new_bytes = reception.put()
+        try:
+            manifest = reception.verify()
+            new_records, new_bytes = reception.put()
+        finally:
+            reception.forget()
         return AdoptReport(
             tips=manifest.tips,
             refs=dict(manifest.refs),
@@ -109,7 +113,7 @@ class _Reception:
     def __init__(self, storage: Storage, nodes: Nodes, file: BundleFile, limit_bytes: int) -> None:
         self._storage = storage
         self._file = file
-        self._left_bytes = self._limit_bytes = limit_bytes
+        self._left_bytes = self._limit_bytes = limit_bytes + _LIMIT_RATIO * file.size
         self._ordinals: dict[Address, int] = {}
         self._kinds = bytearray()
         self._sizes = array("Q")
@@ -370,6 +374,13 @@ class _Reception:
         if batch:
             self._storage.backend.put(batch)
         return count, total
+
+    def forget(self) -> None:
+        """Gives memory back now: what refers to each other here waits for Python's collector."""
+        self._ordinals.clear()
+        self._recent.clear()
+        self._roots.clear()
+        self._nodes.clear()
 
 
 _ADDRESS_OF: Final = {CHUNK: content_address, NODE: node_address, SNAPSHOT: snapshot_address}

@@ -33,9 +33,9 @@ from casstore.format.entry import Entry
 from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, KIND_NAMES, NODE, SNAPSHOT
 from casstore.format.node import Node
 from casstore.format.record import Record, encode_record
-from casstore.format.snapshot import SnapshotFields, decode_snapshot
+from casstore.format.snapshot import OBJECTS, SnapshotFields, decode_snapshot
 from casstore.osfile import OsFiles
-from casstore.tree import Nodes, diff
+from casstore.tree import Nodes, diff, walk_nodes
 
 _WRITE_BYTES: Final = 1024 * 1024
 _NODE_CACHE_BYTES: Final = 8 * 1024 * 1024
@@ -209,7 +209,7 @@ def _export(
 class _Export:
     """The walk. ``_seen`` has what was written and what the receiver is known to have, snapshots included."""
 
-    __slots__ = ("_excluded", "_nodes", "_output", "_reader", "_same_chunks", "_seen", "_stored")
+    __slots__ = ("_excluded", "_links_known", "_nodes", "_output", "_reader", "_same_chunks", "_seen", "_stored")
 
     def __init__(self, reader: RecordReader, output: _Output, excluded: Sequence[Address], same_chunks: bool) -> None:
         self._reader = reader
@@ -217,6 +217,7 @@ class _Export:
         self._output = output
         self._excluded = excluded
         self._same_chunks = same_chunks
+        self._links_known = False
         self._seen: set[Address] = set()
         self._nodes = Nodes(ReaderRecords(reader), _NODE_CACHE_BYTES)
 
@@ -279,9 +280,19 @@ class _Export:
             wanted = next(waiting[-1], None)
             if wanted is None:
                 waiting.pop()
-            elif wanted not in self._seen:
+            elif wanted not in self._seen and not self._is_linked(wanted):
                 self._seen.add(wanted)
                 waiting.append(self._snapshot(wanted))
+
+    def _is_linked(self, snapshot: Address) -> bool:
+        """Whether an excluded state links the snapshot among its objects, as a saved search tree does."""
+        if not self._links_known:
+            self._links_known = True
+            for excluded in self._excluded:
+                root = self._fields(excluded).roots.get(OBJECTS)
+                for _, node in walk_nodes(self._nodes, root):
+                    self._seen.update(node.snapshots)
+        return snapshot in self._seen
 
     def _snapshot(self, snapshot: Address) -> Iterator[Address]:
         fields = self._fields(snapshot)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Checks the trees of received snapshots: each is the one tree of its content, and all it refers to is there.
 
-The same as ``tree.check_tree`` and a look at every reference would tell, at the cost of what is new: a subtree that a
+What ``tree.check_tree`` and a look at every reference would tell, at the cost of what is new: a subtree that the
 parent snapshot of this store has at the same place is known to be sound, and is not read. Nothing else is taken on
 trust, also not nodes that are in the store already: a collection that was killed may have left some without what they
 refer to, but never a snapshot.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Sequence
 from casstore.address import Address
 from casstore.collection.lockstep import bases_below
 from casstore.errors import CasstoreError, CorruptionError
-from casstore.format.entry import DIRECTORY, KIND_NAMES, SNAPSHOT
+from casstore.format.entry import SNAPSHOT
 from casstore.format.key import tree_problem
 from casstore.format.kinds import NODE
 from casstore.format.kinds import SNAPSHOT as SNAPSHOT_RECORD
@@ -155,8 +155,8 @@ class ReceivedTrees:
                 return
 
     def _leaf(self, node: Node, bases: Sequence[Node]) -> None:
-        tree, received = self._tree, self._received
-        if tree:
+        received = self._received
+        if self._tree:
             problem = tree_problem(node.keys, [])
             if problem:
                 raise CorruptionError(f"a directory tree is damaged: {problem}.")
@@ -169,8 +169,6 @@ class ReceivedTrees:
             if chunk in had and chunk[-32:] not in received:
                 continue
             entry = node.entry(i)
-            if tree and entry.kind > DIRECTORY:
-                raise CorruptionError(f"a directory tree holds a {KIND_NAMES[entry.kind]}.")
             if entry.address is not None:
                 if entry.kind == SNAPSHOT:
                     self._rely(SNAPSHOT_RECORD, entry.address)

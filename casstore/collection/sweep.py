@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final
 
 from casstore.address import Address, event_address
@@ -117,7 +116,7 @@ class Sweep:
 
     # -- what is kept
 
-    def mark_watched(self, *, pins: bool = True) -> None:
+    def mark_watched(self) -> None:
         """Marks what pins, running operations and other threads rely on, with all below it."""
         find = self._storage.backend.find
         expanded = self._expanded
@@ -125,10 +124,9 @@ class Sweep:
         for watch in self._watches:
             found |= watch.parents - expanded
             self._marker.bitmap.update(watch.chunks)
-        if pins:
-            for pin in self._storage.pins.all():
-                if pin.address is not None and pin.address not in expanded:
-                    found.add(pin.address)
+        for pin in self._storage.pins.all():
+            if pin.address is not None and pin.address not in expanded:
+                found.add(pin.address)
         for address in found:
             entry = find(address)
             if entry is not None:
@@ -157,7 +155,10 @@ class Sweep:
         segment, ordinal = record = (entry.segment, entry.ordinal)
         if record in self._marker.bitmap:
             return True
-        return any(watch.is_new(segment, ordinal) or record in watch.chunks for watch in self._watches)
+        for watch in self._watches:  # noqa: SIM110  (a generator would cost more than all it asks)
+            if watch.is_new(segment, ordinal) or record in watch.chunks:
+                return True
+        return False
 
     def is_kept(self, entry: IndexEntry) -> bool:
         """Whether the record stays, for whatever reason."""
@@ -236,22 +237,23 @@ class Sweep:
 
     def _delete_parents(self, candidates: Mapping[int, Sequence[Address]], deleted: Tally) -> None:
         """Deletes what refers to others, in one step as others see it."""
-        backend = self._storage.backend
+        backend, young = self._storage.backend, self._young
         with backend.write_lock():
             # Decided again behind the lock: anything may have been hit, renewed or moved since it was listed.
             self.mark_watched()
-            for address in chain.from_iterable(candidates.values()):
-                entry = backend.find(address)
-                if entry is not None and entry.kind != EVENT and self.is_kept(entry):
-                    self._young.mark([(entry.kind, address)])
+            for kind, addresses in candidates.items():
+                for address in addresses if kind != EVENT else ():
+                    entry = backend.find(address)
+                    if entry is not None and self.is_kept(entry):
+                        young.mark([(kind, address)])
             for kind, addresses in candidates.items():
                 size = _NODE_BATCH if kind == NODE else max(1, len(addresses))
                 for start in range(0, len(addresses), size):
                     self._delete(addresses[start : start + size], deleted)
 
     def _delete_chunks(self, addresses: Sequence[Address], deleted: Tally) -> None:
+        # A hit on a chunk shows in the watches. What refers to chunks is whole by now, or gone.
         with self._storage.backend.write_lock():
-            self.mark_watched(pins=False)
             self._delete(addresses, deleted)
 
     def _delete(self, addresses: Sequence[Address], deleted: Tally) -> None:

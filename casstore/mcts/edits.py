@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from casstore.branches import Branch
 from casstore.errors import InvalidInputError
@@ -26,8 +26,8 @@ DELETED: Final = _Deleted()
 """As the value of an edit: delete the key. (None is a value that objects can have.)"""
 
 Edits = Mapping[str, Any] | Callable[[Branch], object] | Branch | None
-"""Keys such as ``"files/src/a.py"`` or ``"objects/memory"`` to their new value, a function that edits a branch, a branch
-that holds the new state, or nothing."""
+"""Keys such as ``"files/src/a.py"`` or ``"objects/memory"`` to their new value, a function that edits a branch, a
+branch that holds the new state, or nothing."""
 
 _FILES: Final = "files/"
 _OBJECTS: Final = "objects/"
@@ -46,7 +46,7 @@ def apply_edits(branch: Branch, edits: Mapping[str, Any] | Callable[[Branch], ob
     if edits is None:
         return
     if isinstance(edits, Mapping):
-        _apply_mapping(branch, edits)
+        _apply_mapping(branch, cast("Mapping[object, Any]", edits))
     elif callable(edits):
         edits(branch)
     else:
@@ -55,15 +55,17 @@ def apply_edits(branch: Branch, edits: Mapping[str, Any] | Callable[[Branch], ob
         )
 
 
-def _apply_mapping(branch: Branch, edits: Mapping[str, Any]) -> None:
+def _apply_mapping(branch: Branch, edits: Mapping[object, Any]) -> None:
     files, objects = branch.files, branch.objects
     sets = []
     for key, value in edits.items():
-        if isinstance(key, str) and key.startswith(_FILES):
+        if not isinstance(key, str):
+            raise InvalidInputError(f"{key!r} is no key; give a str such as 'files/a.py'.")
+        if key.startswith(_FILES):
             root: Files | Objects = files
             name = key[len(_FILES) :]
             gone = value is None or value is DELETED
-        elif isinstance(key, str) and key.startswith(_OBJECTS):
+        elif key.startswith(_OBJECTS):
             root = objects
             name = key[len(_OBJECTS) :]
             gone = value is DELETED

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from casstore.errors import InvalidInputError
-from casstore.mcts.node import Node
+from casstore.mcts.node import Edge, Node
 
 if TYPE_CHECKING:
     from casstore.mcts.tree import StateTree
@@ -79,26 +79,31 @@ def path(node: Node) -> Policy:
 
 def subtree(node: Node) -> Policy:
     """A node and everything that it leads to without passing its ancestors."""
-    return Policy(f"what node {node.id} leads to", lambda tree: reachable(node))
+    return Policy(f"what node {node.id} leads to", lambda tree: (member for member, _ in reachable(node)))
 
 
-def reachable(node: Node) -> list[Node]:
-    """A node and everything that it leads to without passing its ancestors, each node after one that leads to it.
+def reachable(node: Node) -> list[tuple[Node, Edge | None]]:
+    """A node and everything that it leads to without passing its ancestors, each with an edge that leads there.
 
-    What is reached by primary edges alone comes first.
+    A node comes after the parent of its edge. It has its primary edge wherever that is possible.
     """
     passed = {id(ancestor) for ancestor in node.path}
-    found = [node]
-    for parent in found:  # grows on the way
-        for edge in parent.edges:
-            if edge.child.edge is edge and id(edge.child) not in passed:
-                passed.add(id(edge.child))
-                found.append(edge.child)
-    for parent in found:
-        for edge in parent.edges:
+    found: list[tuple[Node, Edge | None]] = []
+
+    def add(start: Node, edge: Edge | None) -> None:
+        waiting = [(start, edge)]
+        for member, _ in waiting:  # grows on the way
+            passed.add(id(member))
+            waiting += [
+                (edge.child, edge) for edge in member.edges if edge.child.edge is edge and id(edge.child) not in passed
+            ]
+        found.extend(waiting)
+
+    add(node, None)
+    for member, _ in found:  # grows on the way
+        for edge in member.edges:
             if id(edge.child) not in passed:
-                passed.add(id(edge.child))
-                found.append(edge.child)
+                add(edge.child, edge)
     return found
 
 

@@ -183,7 +183,8 @@ class Node:
     def branch(self) -> Branch | None:
         """The node's own state; fork it, never write to it. None where the node was pruned or its state is lost.
 
-        *Cost*: nothing, but for a node of a resumed or unloaded tree, whose snapshot is opened on first use (some 25 µs).
+        *Cost*: nothing, but for a node of a resumed or unloaded tree, whose snapshot is opened on first use (some 25
+        µs).
         """
         branch = self._branch
         if branch is None and self._store is not None and self.snapshot_id is not None:
@@ -236,3 +237,13 @@ class Node:
     def __repr__(self) -> str:
         place = "pruned" if self._store is None else f"depth {self.depth}, {len(self.edges)} edges"
         return f"<Node {self.id}, {place}>"
+
+
+def unlink(node: Node) -> None:
+    """Cuts a node off, so that it and its state are freed at once whoever still holds the node."""
+    branch, node._branch, node._store = node._branch, None, None
+    node.edge = None
+    node.merged = ()
+    node.edges = []
+    if branch is not None:
+        branch.discard()

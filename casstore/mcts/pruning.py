@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from casstore.errors import ConflictError, NotFoundError
 from casstore.mcts.costs import cost_of
 from casstore.mcts.keeping import Keep, Policy, chosen, reachable
-from casstore.mcts.node import Edge, Node
+from casstore.mcts.node import Node, unlink
 
 if TYPE_CHECKING:
     from casstore.mcts.tree import StateTree
@@ -106,33 +106,18 @@ def plan_prune(tree: StateTree, keep: Keep) -> PrunePlan:
 def collapse_plan(tree: StateTree, node: Node) -> list[Node]:
     """Makes ``node`` the root, gives what it leads to primary edges from what stays, and returns what is to go."""
     kept = reachable(node)
-    ids = {id(member) for member in kept}
-    first: dict[int, Edge] = {}
-    placed = {id(node)}
-    for parent in kept:
-        for edge in parent.edges:
-            # In the order of `kept` a parent is placed before its children, so primary edges form a tree again.
-            child = id(edge.child)
-            if child in ids and child not in placed and (edge.child.edge is edge or not _stays(edge.child, ids)):
-                placed.add(child)
-                first[child] = edge
-    for member in kept:
+    ids = {id(member) for member, _ in kept}
+    for member, primary in kept:
         edges = [edge for edge in member.in_edges if id(edge.parent) in ids]
-        primary = first.get(id(member))
         member.edge = primary
         member.merged = tuple(edge for edge in edges if edge is not primary)
     tree.root = node
+    tree._changes += 1
     return [other for other in tree if id(other) not in ids]
-
-
-def _stays(node: Node, ids: set[int]) -> bool:
-    return node.edge is not None and id(node.edge.parent) in ids
 
 
 def take_out(tree: StateTree, dropped: Iterable[Node]) -> None:
     """Removes nodes, tells the hooks, and frees what the nodes held. The tree's lock is held."""
-    from casstore.mcts.tree import unlink
-
     nodes = list(dropped)
     gone = {id(node) for node in nodes}
     parents: dict[int, Node] = {}
@@ -141,6 +126,7 @@ def take_out(tree: StateTree, dropped: Iterable[Node]) -> None:
         del tree._nodes[node.id]
         tree._index.remove(node)
         tree.missing.pop(node.id, None)
+        tree._pins.pop(node.id, None)
         for edge in node.in_edges:
             parents[id(edge.parent)] = edge.parent
         for edge in node.edges:
@@ -151,7 +137,6 @@ def take_out(tree: StateTree, dropped: Iterable[Node]) -> None:
     for key, child in children.items():
         if key not in gone and child.merged:
             child.merged = tuple(edge for edge in child.merged if id(edge.parent) not in gone)
-    # After a collapse, kept nodes may still lead to the former ancestors of the root; their in-edges were cut before.
     if nodes:
         tree._changes += 1
     if tree._saved is not None:
@@ -163,3 +148,14 @@ def take_out(tree: StateTree, dropped: Iterable[Node]) -> None:
     finally:
         for node in nodes:
             unlink(node)
+
+
+def undo_edges(tree: StateTree, node: Node, before: int) -> None:
+    """Takes back the edges of a node from number ``before`` on, and the nodes that were made with them."""
+    with tree._lock:
+        edges = node.edges[before:]
+        for edge in edges:
+            child = edge.child
+            child.merged = tuple(other for other in child.merged if other is not edge)
+        node.edges[before:] = [edge for edge in edges if edge.child.edge is edge]
+        take_out(tree, [edge.child for edge in edges if edge.child.edge is edge])

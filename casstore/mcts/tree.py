@@ -7,7 +7,6 @@ ids grow in the order of creation and are never given twice; a node's state neve
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -21,13 +20,15 @@ from casstore.mcts.edits import Edits, apply_edits
 from casstore.mcts.events import Event, Hook, Hooks
 from casstore.mcts.index import StateIndex
 from casstore.mcts.keeping import Keep
-from casstore.mcts.node import Edge, Node
+from casstore.mcts.node import Edge, Node, unlink
+from casstore.mcts.numbers import check_number, check_weight
 from casstore.mcts.pruning import PrunePlan, PruneReport, collapse_plan, plan_prune, take_out
 from casstore.mcts.weights import best_path, weigher, weight_of
 from casstore.snapshots import Change, Snapshot
 
 if TYPE_CHECKING:
     from casstore.mcts.saving import Saved
+    from casstore.storage import PinHandle
     from casstore.store import State, Store
 
 
@@ -69,6 +70,8 @@ class StateTree:
         self._index = StateIndex(self._nodes)
         self._lock = threading.RLock()
         self._saved: Saved | None = None
+        # Of nodes that have a snapshot but are in no saved tree yet.
+        self._pins: dict[int, PinHandle] = {}
 
     @classmethod
     def resume(cls, store: Store, ref: State) -> StateTree:
@@ -141,8 +144,7 @@ class StateTree:
         *Cost*: the edits, and some 3 µs; with merging also the state id, some 80 µs.
         """
         self._check_member(parent)
-        if not (isinstance(prior, (int, float)) and math.isfinite(prior) and prior >= 0):
-            raise InvalidInputError(f"the prior is {prior!r}; give a finite number, 0 or more.")
+        check_weight("the prior", prior)
         action = _own_json(action)
         for name, value in stats.items():
             check_number(name, value)
@@ -237,15 +239,16 @@ class StateTree:
         """Has ``hook(node, branch)`` called at every such event; returns a function that ends it.
 
         - ``"forked"``: a branch that somebody will work on was forked from ``node``, by ``backtrack_to``, by
-          ``create_node`` before its edits, or by a search; the hook may edit it (random seeds, ids, ports). What it raises
-          stops the operation.
+          ``create_node`` before its edits, or by a search; the hook may edit it (random seeds, ids, ports). What it
+          raises stops the operation.
         - ``"created"``: ``branch`` is the new node's own.
         - ``"evaluated"``: by a search; ``branch`` is as the evaluation left it, ``node.stats["value"]`` what it gave.
-        - ``"pruned"``: the node is out of the tree; its links and branch (None if it was never opened) go after the hook.
+        - ``"pruned"``: the node is out of the tree; its links and branch (None if it was never opened) go after the
+        hook.
         - ``"collapsed"``: ``node`` is the root now; ``branch`` is its own.
 
-        Hooks run in the thread that caused the event, after the event but for ``"forked"``; what they raise is passed on,
-        and the change stays.
+        Hooks run in the thread that caused the event, after the event but for ``"forked"``; what they raise is passed
+        on, and the change stays.
         """
         return self._hooks.add(event, hook)
 
@@ -255,8 +258,8 @@ class StateTree:
         """What pruning would take out; nothing changes until the plan is executed.
 
         Args:
-            keep: A policy (``best``, ``path``, ``subtree``, joined by ``|``), nodes, or a function from a node to whether
-                it is kept. Ancestors of what is kept are kept, and the root.
+            keep: A policy (``best``, ``path``, ``subtree``, joined by ``|``), nodes, or a function from a node to
+                whether it is kept. Ancestors of what is kept are kept, and the root.
         """
         return plan_prune(self, keep)
 
@@ -284,6 +287,7 @@ class StateTree:
             nodes = list(self._nodes.values())
             self._nodes.clear()
             self._index.clear()
+            self._pins.clear()
             self._changes += 1
             for node in nodes:
                 unlink(node)
@@ -318,28 +322,12 @@ class StateTree:
                         node._branch = None
         return snapshot
 
-    def _check_member(self, node: Node) -> None:
+    def _check_member(self, node: object) -> None:
         if not isinstance(node, Node) or self._nodes.get(node.id) is not node:
             raise InvalidInputError(f"{node!r} is no node of this tree; use one that the tree lists.")
 
     def __repr__(self) -> str:
         return f"<StateTree of {len(self._nodes)} nodes>"
-
-
-def unlink(node: Node) -> None:
-    """Cuts a node off, so that it and its state are freed at once whoever holds the object."""
-    branch, node._branch, node._store = node._branch, None, None
-    node.edge = None
-    node.merged = ()
-    node.edges = []
-    if branch is not None:
-        branch.discard()
-
-
-def check_number(name: str, value: object) -> None:
-    """Raises ``InvalidInputError`` where ``value`` is no number that JSON has."""
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise InvalidInputError(f"the statistic {name!r} is {value!r}; give a finite int or float.")
 
 
 def _own_json(action: JsonValue) -> JsonValue:

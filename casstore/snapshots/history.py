@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterator
 
 from casstore.address import Address, parse_address
-from casstore.errors import CorruptionError, NotFoundError
+from casstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from casstore.format.event import HISTORY_CUT, SHALLOW, parse_event
 from casstore.format.index_entry import EVENT_KEY
 from casstore.snapshots.snapshot import Snapshot, Snapshots
@@ -46,9 +46,11 @@ def shallow_ids(storage: Storage) -> set[Address]:
     found = set()
     for _, payload in storage.backend.facts(EVENT_KEY):
         members = parse_event(payload)
-        snapshot = members.get("snapshot")
-        if members["type"] == SHALLOW and isinstance(snapshot, str):
-            found.add(parse_address(snapshot))
+        if members["type"] == SHALLOW:
+            try:
+                found.add(parse_address(str(members.get("snapshot"))))
+            except InvalidInputError:
+                raise CorruptionError("a shallow mark names no snapshot; run `casstore verify`.") from None
     return found
 
 

@@ -134,7 +134,7 @@ def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = Fa
     """
     clean: dict[bytes, Entry | None] = {}
     conflicts: dict[bytes, Conflict] = {}
-    if theirs in (ours, base):
+    if theirs == base:
         return Merge(clean, (), [])
     rows: list[Sides] = []
     # What one side has, the other has not, and can be in the merged tree: only these can be in each other's place.

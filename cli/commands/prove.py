@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -98,14 +97,17 @@ def _check(call: Call, path: str, state_id: str, key: str | None) -> None:
 
 
 def _read(path: str) -> bytes:
-    from casstore.errors import InvalidInputError
+    from casstore.errors import InvalidInputError, NotFoundError
 
     if path == "-":
         return sys.stdin.buffer.read()
-    if not os.path.isfile(path):
-        raise InvalidInputError(f"{path!r} is not a file; check the spelling.", path=path)
-    with open(path, "rb") as file:
-        return file.read()
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(f"there is no proof {path}; check the spelling.", path=path) from None
+    except IsADirectoryError:
+        raise InvalidInputError(f"{path} is a directory, so no proof.", path=path) from None
 
 
 def _json(proven: Proven) -> dict[str, Any]:

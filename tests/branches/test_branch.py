@@ -194,6 +194,16 @@ def test_commit_moves_a_ref_only_from_where_the_branch_started(store: casstore.S
     assert letters(fork.changes()) == [("M", "files/a.txt")]
 
 
+def test_commit_makes_a_new_ref_and_brings_no_deleted_one_back(store: casstore.Store, branch: Branch) -> None:
+    fork = branch.fork()
+    fork.files["a.txt"] = b"2"
+    snapshot = fork.commit(ref="new")
+    assert store.refs["new"] == snapshot
+    del store.refs["new"]
+    with pytest.raises(ConflictError, match="names nothing"):
+        fork.commit(ref="new")
+
+
 def test_a_prefix_goes_by_one_mark(branch: Branch) -> None:
     fork = branch.fork()
     fork.files["src/new"] = b"n"

@@ -43,7 +43,7 @@ def pieces_of(store: casstore.Store, address: Address) -> list[Address]:
 
 @contextmanager
 def during_deletion(store: casstore.Store, action: Callable[[set[str]], object]) -> Iterator[None]:
-    """Lets other threads call ``action`` while a sweep deletes, from each batch on, with the kinds of what it deleted."""
+    """Other threads call ``action`` while a sweep deletes, one from each batch on, with the kinds of what went."""
     backend: Any = store.storage.backend
     original = backend.delete
     threads: list[threading.Thread] = []
@@ -385,14 +385,21 @@ def test_only_one_sweep_at_a_time(store: casstore.Store) -> None:
     other = plan(store)
     refused: list[str] = []
 
-    def execute_another(kinds: set[str]) -> None:
+    def execute_another() -> None:
         with pytest.raises(casstore.ConflictError) as caught:
             other.execute()
         refused.append(str(caught.value))
 
     backend: Any = store.storage.backend
     original = backend.delete
-    backend.delete = lambda addresses: [original(addresses), refused or execute_another(set())][0]
+
+    def delete(addresses: Sequence[Address]) -> int:
+        if not refused:
+            execute_another()
+        number: int = original(addresses)
+        return number
+
+    backend.delete = delete
     plan(store).execute()
     del backend.delete
     assert len(refused) == 1

@@ -235,6 +235,15 @@ def test_a_plan_tells_what_the_execution_does(store: casstore.Store) -> None:
     assert count(store) == live
 
 
+def test_progress_is_told_for_each_batch(store: casstore.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casstore.collection.sweep._BATCH", 3)
+    for number in range(10):
+        store.put(noise(200, number))
+    told: list[int] = []
+    store.plan_gc(grace_seconds=0).execute(lambda phase, done, total: told.append(done))
+    assert told == [3, 6, 9]
+
+
 def test_collecting_twice_does_nothing_more(store: casstore.Store) -> None:
     commit(store, {"a": noise(9000, 1)}, ref="main")
     commit(store, {"b": noise(9000, 2)}, ref="main")

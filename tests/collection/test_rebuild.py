@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import casstore
 from casstore.format.index_entry import SUSPECT
 from casstore.format.record import HEADER_BYTES
 from casstore.testing.model import noise
-from tests.snapshots.driving import collect, commit, damage_of, open_backend
+from tests.snapshots.driving import collect, commit, copy_open_store, damage_of, open_backend
 
 ON_DISK = ["segments", "files"]
 
@@ -176,3 +177,37 @@ def test_after_a_lost_segment_refs_must_be_accepted(tmp_path: Path) -> None:
         assert len(store.refs) < 6
         with pytest.raises(casstore.CorruptionError, match="accept"):
             store.plan_gc(grace_seconds=0)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "segments",
+        pytest.param(
+            "files",
+            marks=pytest.mark.xfail(strict=True, reason="a clean close hides what was written between it and a crash"),
+        ),
+    ],
+)
+def test_a_move_that_a_crash_cut_short_does_not_come_back_later(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event was written and the index was not: its number must not be given to another event as well."""
+    clock = count(10**18)
+    monkeypatch.setattr("casstore.snapshots.refs.time.time_ns", lambda: next(clock))
+    for number in range(6):
+        path, copy = tmp_path / f"store{number}", tmp_path / f"copy{number}"
+        with open_backend(backend, path) as store:
+            one = commit(store, {"a": b"1"}, ref="main", time_ns=1).id
+            two = commit(store, {"a": b"2"}, ref="second", time_ns=2).id
+        with open_backend(backend, path) as store:
+            store.refs._record("main", one, two, "cut short")
+            copy_open_store(path, copy)
+        with open_backend(backend, copy) as store:
+            store.refs["main"] = one  # type: ignore[assignment]
+            store.refs["third"] = two  # type: ignore[assignment]
+            refs = dict(store.refs.ids())
+            histories = {name: store.refs.history(name) for name in refs}
+        with rebuilt(backend, copy) as store:
+            assert dict(store.refs.ids()) == refs
+            assert {name: store.refs.history(name) for name in refs} == histories

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.address import Address, event_address, node_address
+from casstore.address import Address, content_address, event_address, node_address
 from casstore.collection.verify import _Verifier
 from casstore.format.chunk_list import encode_chunk_list
 from casstore.format.entry import file_entry, snapshot_entry
 from casstore.format.event import encode_ref_move
+from casstore.format.index_entry import EVENT_KEY, HISTORY
 from casstore.format.kinds import CHUNK_LIST, NODE
 from casstore.format.node import encode_child, encode_node
 from casstore.format.record import HEADER_BYTES
 from casstore.testing.model import noise
 from casstore.tree import walk_nodes
-from tests.snapshots.driving import collect, commit, damage_of, edited, open_backend
+from tests.snapshots.driving import SMALL, collect, commit, damage_of, edited, open_backend
 
 ON_DISK = ["segments", "files"]
 
@@ -87,7 +88,12 @@ def test_what_is_missing_is_named_with_whom_it_hurts(store: casstore.Store, read
     assert where(damage_of(store, read_data=read_data)) == hurt
 
 
-def test_damage_behind_other_damage_is_named_too(store: casstore.Store) -> None:
+def test_damage_behind_other_damage_is_named_too() -> None:
+    with casstore.open(":memory:", config=SMALL) as store:
+        damage_here_and_there(store)
+
+
+def damage_here_and_there(store: casstore.Store) -> None:
     files = {f"{number:04}": noise(200, number) for number in range(600)}
     snapshot = commit(store, files, ref="main")
     leaves = [(address, node) for address, node in walk_nodes(store.nodes, snapshot.roots["files"]) if not node.height]
@@ -328,3 +334,50 @@ def test_verify_beside_a_collection_sees_no_damage(tmp_path: Path, monkeypatch: 
         store.verify()
         assert list(store.refs) == ["other"]
         assert collect(store).deleted_objects > 50
+
+
+@pytest.mark.parametrize("key", [HISTORY + b"main\0" + bytes(8), EVENT_KEY + bytes(8)])
+def test_an_event_that_cannot_be_read_is_named(key: bytes) -> None:
+    for payload in (b"junk", b'{"number":1,"type":"ref-move"}', b'{"number":1,"snapshot":"x","type":"shallow"}'):
+        with casstore.open(":memory:") as store:
+            commit(store, {"a": b"1"}, ref="main")
+            store.verify()
+            store.storage.backend.sync({key: payload})
+            with pytest.raises(casstore.CorruptionError):
+                store.verify()
+            with pytest.raises(casstore.CorruptionError):
+                store.plan_gc()
+
+
+def test_lists_of_lists_are_followed_without_reading_the_chunks() -> None:
+    with casstore.open(":memory:", config=SMALL) as store:
+        first, second = noise(9000, 1), noise(9000, 2)
+        parts = [(store.put(first), 9000), (store.put(second), 9000)]
+        whole = content_address(first + second)
+        store.storage.put_record(CHUNK_LIST, whole, encode_chunk_list(whole, parts))
+        commit(store, {"deep": file_entry(18_000, whole)}, ref="main")
+        for read_data in (True, False):
+            store.verify(read_data)
+        pieces = store.storage.chunk_list(parts[1][0])
+        assert pieces is not None
+        drop(store, pieces.pieces[1][0])
+        for read_data in (True, False):
+            assert where(damage_of(store, read_data=read_data)) == {"main:files/deep"}
+
+
+def test_a_piece_of_another_length_is_named_without_reading_it() -> None:
+    with casstore.open(":memory:", config=SMALL) as store:
+        piece, other = store.put(noise(200, 1)), store.put(noise(300, 2))
+        false = Address(bytes(31) + b"\1")
+        store.storage.put_record(CHUNK_LIST, false, encode_chunk_list(false, [(piece, 201), (other, 299)]))
+        commit(store, {"false": file_entry(500, false)}, ref="main")
+        for read_data in (True, False):
+            assert where(damage_of(store, read_data=read_data)) == {"main:files/false"}
+
+
+def test_progress_is_told_now_and_then() -> None:
+    with casstore.open(":memory:") as store:
+        commit(store, {f"{number:05}": noise(130, number) for number in range(1100)}, ref="main")
+        told: list[tuple[str, int]] = []
+        store.verify(progress=lambda phase, done, total: told.append((phase, done)))
+        assert ("records", 1000) in told

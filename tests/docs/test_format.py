@@ -141,7 +141,7 @@ FIELDS: dict[str, tuple[bytes, dict[str, bytes]]] = {
             "magic": b"casstore",
             "format version": little(1, 4),
             "incompatible features": little(0, 4),
-            "other features": little(0, 4),
+            "features that only writers must know": little(0, 4),
             "backend": little(1, 1),
             "reserved": bytes(3),
             "chunk minimum": little(2048, 4),

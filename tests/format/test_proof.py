@@ -142,6 +142,11 @@ def test_a_prefix_may_be_longer_than_no_key() -> None:
         decode_proof(seal(body))
 
 
+def test_empty_nodes_are_refused_before_they_are_collected() -> None:
+    with pytest.raises(CorruptionError, match="a node is empty;"):
+        decode_proof(seal(BODY[:-7] + b"\x80\x80\x04" + bytes(1 << 16)))
+
+
 def test_a_later_version_is_named() -> None:
     with pytest.raises(FormatVersionError, match="format 2"):
         decode_proof(seal(BODY[:8] + b"\x02" + BODY[9:]))

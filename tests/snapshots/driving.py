@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import casstore
 from casstore.address import Address
 from casstore.format.entry import INLINE_BYTES, Entry, file_entry
 from casstore.snapshots import Snapshot, encode_key
+from casstore.storage.leveldb_copy import copy_index
 from casstore.tree import Root, apply, build
 
 SMALL = casstore.Config(chunk_min_bytes=256, chunk_avg_bytes=1024, chunk_max_bytes=4096, segment_bytes=16 * 1024)
@@ -77,6 +79,16 @@ def commit(
         if ref is not None:
             store.refs[ref] = snapshot
     return snapshot
+
+
+def copy_open_store(path: Path, target: Path) -> None:
+    """A copy of a store that is open, as the end of its process would leave it.
+
+    LevelDB works in the background, so its folder cannot be copied file by file: that would give a mixture of two
+    moments, which no crash leaves.
+    """
+    shutil.copytree(path, target, ignore=shutil.ignore_patterns("index", "*.pin"))
+    copy_index(str(path / "index"), str(target / "index"))
 
 
 def collect(store: casstore.Store) -> casstore.GcReport:

@@ -50,12 +50,12 @@ def test_good_names(name: str) -> None:
     assert check_ref_name(name) == name
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", "a:b", "beef", "BEEF", "0", "/a", "a/", "a//b", "a..b", ".a", "a/.b", "a.", "a.lock", "a.lock/b", "@", "a@{b"]
-    + ["a b", "a~", "a^", "a?", "a*", "a[", "a\\", "a\0", "-a", "x" * (MAX_NAME_BYTES + 1), "ü" * 128, "\udc80"]
-    + [None, 5, b"main"],
-)
+BAD: list[object] = ["", "a:b", "beef", "BEEF", "0", "/a", "a/", "a//b", "a..b", ".a", "a/.b", "a.", "a.lock", "@"]
+BAD += ["a.lock/b", "a@{b", "a b", "a~", "a^", "a?", "a*", "a[", "a\\", "a\0", "-a", "x" * (MAX_NAME_BYTES + 1)]
+BAD += ["ü" * 128, "\udc80", None, 5, b"main"]
+
+
+@pytest.mark.parametrize("name", BAD)
 def test_bad_names_say_what_is_wrong(name: object) -> None:
     with pytest.raises(casstore.InvalidInputError) as caught:
         check_ref_name(name)

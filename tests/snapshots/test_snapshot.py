@@ -158,7 +158,7 @@ def test_an_empty_root_is_an_absent_one(store: casstore.Store) -> None:
     empty = store.add_snapshot(roots={})
     assert dict(empty.files) == {}
     assert empty.state_id == commit(store, {}).state_id
-    assert list(store.diff(full, empty))[0].letter == "D"
+    assert next(iter(store.diff(full, empty))).letter == "D"
 
 
 def test_what_is_missing_or_wrong_cannot_be_named(store: casstore.Store) -> None:

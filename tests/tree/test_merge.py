@@ -121,7 +121,9 @@ def check_against_plain(three: Three) -> None:
             assert (row.base, row.ours, row.theirs) == (base.get(row.key), ours.get(row.key), theirs.get(row.key))
     # The other side's choice, and the same merge seen from the other side.
     taken = plain_merge(base, ours, theirs, three.tree, "theirs")[0]
-    assert three.merged(lambda _: "theirs") == taken
+    before = found.edits
+    assert three.applied(three.ours, found.resolve(lambda _: "theirs")) == taken
+    assert found.edits == before
     mirror = three.mirrored()
     assert three.applied(three.theirs, mirror.edits) == taken
     assert three.applied(three.theirs, mirror.resolve(lambda _: "theirs")) == expected
@@ -290,6 +292,8 @@ def test_keys_that_only_begin_alike_do_not_clash() -> None:
 
 
 def test_paths_are_no_matter_in_other_maps() -> None:
+    assert Three({}, {b"a": A}, {b"a/b": B}, False).merged() == {b"a": A, b"a/b": B}
+    assert Three({}, {b"a": EMPTY}, {b"a/b": B}, False).merged() == {b"a": EMPTY, b"a/b": B}
     three = Three({}, {b"a": A}, {b"a/b": B, b"a": A}, False)
     assert three.merged() == {b"a": A, b"a/b": B}
     assert only(Three({b"a": A}, {b"a": EMPTY}, {}, False)).kind == "content"

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from casstore.address import Address, content_address, keyed_address, node_address
 from casstore.errors import CasstoreError, CorruptionError, FormatVersionError, InvalidInputError, NotFoundError
-from casstore.format.entry import Entry, encode_entry
+from casstore.format.entry import Entry, encode_entry, value_entry
 from casstore.format.node import Node, Summary, decode_node, encode_child, encode_node, join_key
 from casstore.format.proof import KEY_MODE, PREFIX_MODE, ProofFields, decode_proof, encode_proof, encode_table
 from casstore.format.snapshot import state_id_of
+from casstore.format.varint import encode_varint
 from casstore.tree import (
     Nodes,
     Proven,
@@ -259,7 +260,10 @@ def test_trees_that_are_put_together_badly_prove_nothing() -> None:
     forger.check(forger.inner(1, forger.leaf(before, end)), end, "single child")
     forger.check(forger.inner(1, forger.leaf(before), good[1]), after, "malformed")  # no boundary
     forger.check(forger.leaf(before, end, after)[0], after, "malformed")  # a boundary within
-    forger.check(forger.inner(2, *good), after, "malformed|not what its parent says")  # heights
+    high, top = HIGH[0], between(HIGH[0], b"z", 0)
+    forger.check(
+        forger.inner(2, forger.leaf(between(b"a", high, 0), high), forger.leaf(top)), top, "not what its parent"
+    )
     for chunk in (
         encode_child(after, good[1][0], Summary(2, 1, 1001)),
         encode_child(after, good[1][0], Summary(1, 0, 1001)),
@@ -283,6 +287,14 @@ def test_overlaps_are_seen_across_levels() -> None:
         two = forger.inner(1, forger.leaf(start, later_end), forger.leaf(later))
         root = forger.inner(2, *((address, decode_node(forger.found[address])) for address in (one, two)))
         forger.check(root, later_end, why)
+
+
+def test_a_node_larger_than_any_record_is_refused() -> None:
+    entry = encode_entry(value_entry(bytes(65536)))
+    chunks = [join_key(key, entry) for key in sorted(keys_of_level(0, 257))]
+    raw = encode_node(0, chunks[:2])[:2] + encode_varint(len(chunks)) + b"".join(chunks)
+    with pytest.raises(CorruptionError, match="not the one that its address names"):
+        verify_key(node_address(raw), b"a", (raw,))
 
 
 def test_a_later_version_of_a_node_is_named() -> None:
@@ -364,6 +376,12 @@ def test_a_good_proof_of_something_else_is_refused() -> None:
         verify_proof(other_id, encode_proof(decode_proof(proof)._replace(table=encode_table(other_roots))))
     with pytest.raises(CorruptionError):
         verify_proof(state_id, encode_proof(decode_proof(proof)._replace(mode=KEY_MODE, key=b"d3/k0")))
+    # All that begins with a key's bytes is another question than the key.
+    listing = encode_proof(
+        decode_proof(proof)._replace(key=b"d3", nodes=prove_prefix(state(SMALL, SMALL)[0], roots["files"], b"d3"))
+    )
+    with pytest.raises(CorruptionError, match="not about"):
+        verify_proof(state_id, listing, "files/d3")
 
 
 def test_a_root_that_is_not_there_proves_absence() -> None:
