@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -58,7 +59,12 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
     work = cache / "work"
     work.mkdir(parents=True, exist_ok=True)
     large = found.large_mib * 2**20
-    plots = found.plots or (found.results.parent / "plots" if found.results else None)
+    plots = found.plots
+    if plots is None and found.results is not None:
+        if importlib.util.find_spec("matplotlib"):
+            plots = found.results.parent / "plots"
+        else:
+            print("matplotlib is not installed, so no plots are drawn", file=sys.stderr)
     return found, Options(
         cache,
         work,

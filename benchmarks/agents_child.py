@@ -9,7 +9,6 @@ import json
 import os
 import pickle
 import random
-import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -31,11 +30,12 @@ def main(words: list[str]) -> None:
 
 def resident_bytes() -> int:
     """Resident memory of this process, now."""
-    if sys.platform == "linux":
+    if os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import resource
 
+    # The most so far, in bytes: what macOS tells.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -65,12 +65,12 @@ class Run:
             del branch
             store.storage.cache.clear()
             store.nodes.clear()
-            top = [None]
+            first: list[Any] = []
 
             def make() -> Any:
-                if top[0] is None:
-                    top[0] = store.branch(snapshot)
-                agent = top[0].fork()
+                if not first:
+                    first.append(store.branch(snapshot))
+                agent = first[0].fork()
                 files = agent.files
                 for key in self.random.sample(self.keys, self.own):
                     files[key] = self.random.randbytes(self.size)
@@ -118,7 +118,7 @@ class Run:
         if self.traced:
             tracemalloc.start()
         before = self.used()
-        wanted = {max(1, round(self.agents * point / POINTS)) for point in range(POINTS + 1)}
+        wanted = {1, 2, 5, 10, 20, *(round(self.agents * point / POINTS) for point in range(1, POINTS + 1))}
         steps = []
         for number in range(self.agents):
             self.alive[number] = make()

@@ -18,7 +18,9 @@ SHAPES = ((250, 4_000), (1_000, 1_000))
 """Values of a state, and bytes of each."""
 SHARED = 0.9
 METERS = ("tracemalloc", "RSS")
-PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); import benchmarks.agents_child as child; child.main(sys.argv[2:])"
+PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import benchmarks.agents_child as child; child.main(sys.argv[2:])"
+)
 
 
 def agents_of(options: Options) -> int:
@@ -28,15 +30,16 @@ def agents_of(options: Options) -> int:
 def workload(options: Options) -> str:
     shapes = " or ".join(f"{count:,} files of {size:,} bytes" for count, size in SHAPES)
     return (
-        f"a snapshot of {STATE_BYTES / 1e6:.0f} MB of random bytes ({shapes}) in a store on disk; {agents_of(options)} "
-        "agents fork it, each writes 10 % of the files anew with bytes of its own and then reads its whole state once; "
-        "all stay alive. `pending_bytes` is raised to 1 GiB, so that nothing is spilled to the store and all of it is "
-        "in memory; one row has the default of 64 MiB. Memory: growth since before the first branch, by tracemalloc and "
-        "by resident memory of a process of its own; it includes the caches that the shared part fills. Copies: every "
-        "agent's state by a `pickle` round trip, and the same writes (`copy.deepcopy` shares immutable bytes, so it "
-        "copies nothing but the dict). Overhead: all that tracemalloc counts and is no byte of a value (branches, "
-        "deltas, cells, entries, nodes, pins, and the 33 bytes that Python puts before each value), as a share of the "
-        "whole. R² of a straight line through memory against agents, from 1 to all."
+        f"a snapshot of {STATE_BYTES / 1e6:.0f} MB of random bytes ({shapes}) in a store on disk; "
+        f"{agents_of(options)} agents fork it, each writes 10 % of the files anew with bytes of its own and then "
+        "reads its whole state once; all stay alive. `pending_bytes` is raised to 1 GiB, so that nothing is spilled "
+        "to the store and all of it is in memory; one row has the default of 64 MiB. Memory: growth since before the "
+        "first branch, by tracemalloc and by resident memory of a process of its own; it includes the caches that "
+        "the shared part fills. Copies: every agent's state by a `pickle` round trip, and the same writes "
+        "(`copy.deepcopy` shares immutable bytes, so it copies nothing but the dict). Overhead: all that tracemalloc "
+        "counts and is no byte of a value (branches, deltas, cells, entries, nodes, pins, and the 33 bytes that "
+        "Python puts before each value), as a share of the whole. R² of a straight line through memory against "
+        "agents, from 1 to all."
     )
 
 
@@ -44,7 +47,7 @@ def measure(options: Options) -> Measured:
     found = Measured([])
     agents = agents_of(options)
     lines: dict[str, list[tuple[float, float]]] = {}
-    for count, size in SHAPES:
+    for count, size in SHAPES[:1] if options.quick else SHAPES:
         shape = f"{count:,} × {size:,} bytes"
         for meter in METERS:
             branches = child(options, "branches", meter, count, size, agents)
@@ -55,7 +58,16 @@ def measure(options: Options) -> Measured:
             what = f"{agents} agents, {shape}, {meter}"
             detail = {"branches": branches, "pickle": copies}
             found.goals.append(
-                Goal(f"memory saved, {what}", 1 - used / copied, percent, 0.8, 0.87, higher=True, detail=detail, note=note)
+                Goal(
+                    f"memory saved, {what}",
+                    1 - used / copied,
+                    percent,
+                    0.8,
+                    0.87,
+                    higher=True,
+                    detail=detail,
+                    note=note,
+                )
             )
             square = r_squared(steps)
             found.goals.append(
@@ -65,14 +77,16 @@ def measure(options: Options) -> Measured:
             if meter == "tracemalloc":
                 overhead = 1 - branches["payload_bytes"] / used
                 each = (used - branches["payload_bytes"]) / agents / (count * (1 - SHARED))
-                note = f"{each:.0f} bytes for each value that an agent wrote: {parts(branches['by_part'], agents, count)}"
+                note = (
+                    f"{each:.0f} bytes for each value that an agent wrote: {parts(branches['by_part'], agents, count)}"
+                )
                 found.goals.append(Goal(f"overhead, {what}", overhead, percent, 0.1, 0.05, note=note))
                 for name in ("copy.deepcopy", "immutables"):
                     other = child(options, name, meter, count, size, agents)["steps"][-1][1]
                     found.peers.append(Peer(f"memory, {what}", name, other, used, megabytes))
             found.peers.append(Peer(f"memory, {what}", "pickle", copied, used, megabytes))
-            if count == SHAPES[0][0]:
-                lines[f"pickle copies, {meter}"] = megabyte_points(copies["steps"])
+            if count == SHAPES[0][0] and meter == METERS[0]:
+                lines[f"pickle copies, {count:,} values"] = megabyte_points(copies["steps"])
     count, size = SHAPES[0]
     spilled = child(options, "branches, default budget", "RSS", count, size, agents)
     copied = child(options, "pickle", "RSS", count, size, agents)["steps"][-1][1]

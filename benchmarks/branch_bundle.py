@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from benchmarks.parts import Measured
 from benchmarks.process import BenchmarkError
 from benchmarks.scratch import scratch
 from benchmarks.table import Goal
-from benchmarks.timing import best, each, spread
+from benchmarks.timing import best, each, once, spread
 from benchmarks.units import fine_milliseconds
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def sizes(options: Options) -> tuple[int, int]:
 def workload(options: Options) -> str:
     objects, bundles = sizes(options)
     return (
-        f"a state of {BASE_OBJECTS:,} objects that writer and worker have; the worker sets {objects:,} of them to values "
-        "of its own of about 1 KiB (random bytes; or JSON dicts of texts and numbers), commits, and exports a bundle "
-        f"without what the state led to; the writer adopts it from its file: {bundles} bundles, each adopted once, not "
-        "synced. Everything is verified before anything is put."
+        f"a state of {BASE_OBJECTS:,} objects that writer and worker have; the worker sets {objects:,} of them to "
+        "values of its own of about 1 KiB (random bytes; or JSON dicts of texts and numbers), commits, and exports a "
+        f"bundle without what the state led to; the writer adopts it from its file: {bundles} bundles, each adopted "
+        "once, not synced. Everything is verified before anything is put."
     )
 
 
@@ -53,8 +54,8 @@ def measure(options: Options) -> Measured:
                 with casstore.open(str(folder / "writer")) as writer:
                     paths = export(writer, folder, make, objects, bundles, seed=repeat)
                     records = counted(writer, paths[0], objects)
-                    runs.append(spread(each(lambda path, store=writer: adopt(store, path), paths[1:])))
-                    synced += each(lambda _, store=writer: store.sync(), [None])
+                    runs.append(spread(each(partial(adopt, writer), paths[1:])))
+                    synced.append(once(writer.sync))
             least = best(runs)
             note = f"p50 {fine_milliseconds(least['p50'])}; {records:,} records a bundle"
             note += f"; one sync after all of them {fine_milliseconds(min(synced))}"

@@ -27,6 +27,8 @@ BAR, AIM = 1e-6, 0.3e-6
 BASE_KEYS = 1_000
 NEVER_FOLD = 2**40
 BATCH = 100
+CURVE_RUNS = 5
+WARM_UP = 1_000
 
 
 def workload(options: Options) -> str:
@@ -37,9 +39,10 @@ def workload(options: Options) -> str:
         f"{BASE_KEYS:,} files. Depth: forks between it and the first branch, each kept alive and each having changed "
         f"files before the next; at depth {depth:,} each changes one of 10 files, or ten of {keys:,}. Values have 12 "
         "bytes. Branches fold deltas of some thousand keys into their base by themselves, and do so here; the row "
-        f"“never folded” has all {keys:,} keys in the delta. Flatness: forks in "
-        f"batches of {BATCH}, p95 of the batches, the largest of the four against the smallest. Memory: tracemalloc over {kept:,} forks that change nothing. Peers: `copy.deepcopy` and a `pickle` round trip "
-        "of a dict of as many keys; for persistent maps, where a fork is a reference, fork and one change are compared."
+        f"“never folded” has all {keys:,} keys in the delta. Flatness: forks in batches of {BATCH}, p95 of the "
+        f"batches, the largest of the four against the smallest. Memory: tracemalloc over {kept:,} forks that change "
+        "nothing. Peers: `copy.deepcopy` and a `pickle` round trip of a dict of as many keys; for persistent maps, "
+        "where a fork is a reference, fork and one change are compared."
     )
 
 
@@ -138,9 +141,7 @@ def time_goals(store: Store, start: Branch, depth: int, keys: int, forks: int, o
         least = best(repetitions)
         note = f"p50 {fine_microseconds(least['p50'])}, p99 {fine_microseconds(least['p99'])}"
         detail = {"runs": repetitions, "p95 of batches": batches.get(what)}
-        goals.append(
-            Goal(f"fork, {what}, p95", least["p95"], fine_microseconds, BAR, AIM, detail=detail, note=note)
-        )
+        goals.append(Goal(f"fork, {what}, p95", least["p95"], fine_microseconds, BAR, AIM, detail=detail, note=note))
     lowest = [min(found) for found in batches.values()]
     note = "from " + fine_microseconds(min(lowest)) + " to " + fine_microseconds(max(lowest))
     what = "fork, p95 of batches, largest of the four above the smallest"
@@ -166,27 +167,32 @@ def memory_goal(branch: Branch, forks: int) -> Goal:
 def growth(store: Store, start: Branch, depth: int, keys: int, forks: int) -> list[Curve]:
     """Fork time against depth, against changed keys, and against forks that are alive."""
     curves = []
-    for name, what, largest in (("depth", "depth (forks since the first branch)", depth), ("keys", "changed keys", keys)):
-        middle: list[tuple[float, float]] = []
-        late: list[tuple[float, float]] = []
-        for size in decades(largest):
-            line = Line(store, start, size, size) if name == "depth" else Line(store, start, 1, size)
-            found = best([spread(fork_times(line.branch, max(100, forks // 10))) for _ in range(3)])
-            middle.append((size, found["p50"] * 1e6))
-            late.append((size, found["p95"] * 1e6))
-        lines = {"p50": middle, "p95": late}
-        curves.append(Curve(f"fork-{name}", f"Time of a fork against {what}", what, "µs", lines))
-    runs = [fork_times(start, forks) for _ in range(3)]
-    middle, late, low = [], [], 0
-    for size in (*decades(forks)[1:], forks):
-        windows = [spread(run[low:size]) for run in runs]
-        if size > low:
-            middle.append((size, min(window["p50"] for window in windows) * 1e6))
-            late.append((size, min(window["p95"] for window in windows) * 1e6))
-        low = size
-    lines = {"p50 of the forks up to here": middle, "p95 of the forks up to here": late}
-    what = "forks of one branch alive"
-    return [*curves, Curve("fork-forks", f"Time of a fork against {what}", what, "µs", lines)]
+    count = max(100, forks // 10)
+    for name, what, largest in (
+        ("depth", "depth (forks since the first branch)", depth),
+        ("keys", "changed keys", keys),
+    ):
+        lines = {size: Line(store, start, *(size, size) if name == "depth" else (1, size)) for size in decades(largest)}
+        runs: dict[int, list[dict[str, float]]] = {size: [] for size in lines}
+        for _ in range(CURVE_RUNS):
+            for size, line in lines.items():
+                runs[size].append(spread(fork_times(line.branch, count)))
+        curves.append(fork_curve(f"fork-{name}", what, runs))
+    alive: dict[int, list[dict[str, float]]] = {}
+    for _ in range(CURVE_RUNS):
+        fork_times(start, WARM_UP)
+        samples = fork_times(start, forks)
+        low = 0
+        for size in sorted({*decades(forks)[2:], forks}):
+            alive.setdefault(size, []).append(spread(samples[low:size]))
+            low = size
+    return [*curves, fork_curve("fork-forks", "forks of one branch that are alive", alive)]
+
+
+def fork_curve(name: str, what: str, runs: dict[int, list[dict[str, float]]]) -> Curve:
+    """p50 and p95 of the best runs."""
+    lines = {p: [(float(size), best(found, p)[p] * 1e6) for size, found in runs.items()] for p in ("p50", "p95")}
+    return Curve(name, f"Time of a fork against {what}", what, "µs", lines)
 
 
 def decades(largest: int) -> list[int]:
@@ -203,7 +209,11 @@ def peers(found: Measured, store: Store, start: Branch, keys: int, options: Opti
     lines: dict[str, list[tuple[float, float]]] = {}
     for size in [size for size in decades(keys) if size >= 10]:
         branch = Line(store, start, 1, size).branch
-        ours = median_of(lambda _, branch=branch: branch.fork(), rounds, options)
+
+        def only_fork(number: int, branch: Branch = branch) -> Branch:
+            return branch.fork()
+
+        ours = median_of(only_fork, rounds, options)
 
         def fork_and_change(number: int, branch: Branch = branch, size: int = size) -> None:
             branch.fork().files[key_of(number * 7919 % size)] = b"%012d" % number

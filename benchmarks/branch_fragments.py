@@ -20,11 +20,12 @@ MAX_OWN_BYTES = 64 * 1024
 
 def workload(options: Options) -> str:
     return (
-        f"{agents_of(options)} agents each write one file: {PER_AGENT} different ones of {FRAGMENTS} fragments of 256 KiB"
-        " of random bytes, chosen at random, and before, between and after them 1 byte to 64 KiB of the agent's own "
-        "random bytes, so that a fragment lies at another offset and between other bytes each time; all are committed, "
-        "with the default chunk sizes. Stored once: of the bytes that later uses of a fragment would add, the share "
-        "that the distinct chunks do not hold again. The part lost is what shares a chunk with its neighbours."
+        f"{agents_of(options)} agents each write one file: {PER_AGENT} different ones of {FRAGMENTS} fragments of 256 "
+        "KiB of random bytes, chosen at random, and before, between and after them 1 byte to 64 KiB of the agent's "
+        "own random bytes, so that a fragment lies at another offset and between other bytes each time; all are "
+        "committed, with the default chunk sizes. Stored once: of the bytes that later uses of a fragment would add, "
+        "the share that the distinct chunks do not hold again. The part lost is what shares a chunk with its "
+        "neighbours."
     )
 
 

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import random
-
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import package_version
 from benchmarks.options import Options
@@ -30,12 +29,12 @@ def sizes(options: Options) -> tuple[int, int, int]:
 def workload(options: Options) -> str:
     keys, depth, reads = sizes(options)
     return (
-        f"a snapshot of {keys:,} files with {VALUES:,} different contents of 4 KiB; from it a branch at depth {depth:,}, "
-        f"each fork having changed one file to 4 KiB of its own (one of 1,000 files in turn, so that all of them are in "
-        f"the delta; or a file of its own each time, so that most were folded into the base and their 40 MB partly "
-        f"left memory for the store). {reads:,} reads through `branch.files[key]` in random order. Hot: of {VALUES:,} "
-        "keys that were read before. Reading all changed files: uniformly over all of them, after each was read once. "
-        "Peers hold the same keys and values in memory."
+        f"a snapshot of {keys:,} files with {VALUES:,} different contents of 4 KiB; from it a branch at depth "
+        f"{depth:,}, each fork having changed one file to 4 KiB of its own (one of 1,000 files in turn, so that all "
+        "of them are in the delta; or a file of its own each time, so that most were folded into the base and their "
+        f"40 MB partly left memory for the store). {reads:,} reads through `branch.files[key]` in random order. Hot: "
+        f"of {VALUES:,} keys that were read before. Reading all changed files: uniformly over all of them, after each "
+        "was read once. Peers hold the same keys and values in memory."
     )
 
 
@@ -89,9 +88,7 @@ def measure(options: Options) -> Measured:
             least = best(runs)
             note = f"p50 {fine_microseconds(least['p50'])}, p99 {fine_microseconds(least['p99'])}"
             what = f"read of {what}, depth {depth:,}, p95"
-            found.goals.append(
-                Goal(what, least["p95"], fine_microseconds, bar, aim, detail={"runs": runs}, note=note)
-            )
+            found.goals.append(Goal(what, least["p95"], fine_microseconds, bar, aim, detail={"runs": runs}, note=note))
         peers(found, [key_of(number) for number in changed[:1_000]], keys, reads, options)
     return found
 
@@ -102,7 +99,7 @@ def peers(found: Measured, chosen: list[str], keys: int, reads: int, options: Op
     ours = found.goals[0].value
     value = bytes(VALUE_BYTES)
     state = {key_of(number): value for number in range(keys)}
-    maps: list[tuple[str, object]] = [("dict", state)]
+    maps: list[tuple[str, Any]] = [("dict", state)]
     if version := package_version("immutables"):
         import immutables
 
@@ -112,6 +109,6 @@ def peers(found: Measured, chosen: list[str], keys: int, reads: int, options: Op
 
         maps.append((f"pyrsistent {version}", pyrsistent.pmap(state)))
     for name, mapping in maps:
-        get = mapping.__getitem__  # type: ignore[attr-defined]
+        get = mapping.__getitem__
         runs = [spread(each(get, generator.choices(chosen, k=reads))) for _ in range(options.repeat)]
         found.peers.append(Peer("read of a key, p95", name, best(runs)["p95"], ours, fine_microseconds))

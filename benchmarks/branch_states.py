@@ -38,18 +38,18 @@ def workload(options: Options) -> str:
     (small, large), commits, diffs, merges = sizes(options)
     return (
         f"states of {small:,} and {large:,} files with 12 bytes each, `src/moduleNNN/file_NNNNNNN.py`, in a store on "
-        f"disk with the default caches (a million keys do not fit into them). Build: `casstore.tree.build` of {large:,} "
-        f"sorted keys and entries. Commit: {commits:,} times a fork of the snapshot, one file at random set to "
-        f"{VALUE_BYTES:,} new random bytes, and `commit()`, which is timed. Diff: the whole list of `store.diff` of the "
-        f"state and of {diffs} others with {DIFF_CHANGES} files changed at random; cold: with an empty cache of nodes. "
-        f"Merge: {merges} times `branch.merge(snapshot)` where both sides changed {MERGE_CHANGES} other files since the "
-        "common state, which is found through history; committed, or all changes still pending in two branches. Merges "
-        f"of {merges} and diffs of {diffs} samples: p95 between the two largest or so. Peers: git's tree of the same "
-        "paths, all with one blob (a million loose objects would measure the file system); prollytree gets the values "
-        "themselves, in memory, and its `diff` gives nothing yet by its own documentation, so it is left out; a commit "
-        "of `immutables`, `pyrsistent` is one changed key without any hash; `pickle` writes, and `deepcopy` copies, the "
-        "whole dict. Peers are compared by medians, set and commit together, with the warm diff; builds, and git's merge, are single "
-        "runs."
+        "disk with the default caches (a million keys do not fit into them). Build: `casstore.tree.build` of "
+        f"{large:,} sorted keys and entries. Commit: {commits:,} times a fork of the snapshot, one file at random set "
+        f"to {VALUE_BYTES:,} new random bytes, and `commit()`, which is timed. Diff: the whole list of `store.diff` "
+        f"of the state and of {diffs} others with {DIFF_CHANGES} files changed at random; cold: with an empty cache "
+        f"of nodes. Merge: {merges} times `branch.merge(snapshot)` where both sides changed {MERGE_CHANGES} other "
+        "files since the common state, which is found through history; committed, or all changes still pending in "
+        f"two branches. Merges of {merges} and diffs of {diffs} samples: p95 between the two largest or so. Peers: "
+        "git's tree of the same paths, all with one blob (a million loose objects would measure the file system); "
+        "prollytree gets the values themselves, in memory, and its `diff` gives nothing yet by its own "
+        "documentation, so it is left out; a commit of `immutables`, `pyrsistent` is one changed key without any "
+        "hash; `pickle` writes, and `deepcopy` copies, the whole dict. Peers are compared by medians, set and commit "
+        "together, with the warm diff; builds, and git's merge, are single runs."
     )
 
 
@@ -209,9 +209,7 @@ def growth(found: Measured, work: Path, options: Options) -> None:
     found.curves.append(Curve("states-keys", title, "keys of the state", "ms", lines))
 
 
-def compare(
-    found: Measured, ours: dict[str, float], counts: tuple[int, int], work: Path, options: Options
-) -> None:
+def compare(found: Measured, ours: dict[str, float], counts: tuple[int, int], work: Path, options: Options) -> None:
     """The same by the peers that are installed, one after another, each alone in memory."""
     from benchmarks.parts import Peer
 

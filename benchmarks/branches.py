@@ -22,8 +22,8 @@ def run(options: Options) -> Result:
     """Measures each part that was asked for."""
     limits = [
         "Times are of single operations by `time.perf_counter_ns`, whose own 0.05 µs count; percentiles over the "
-        f"operations of one repetition; shown is the best of {options.repeat} repetitions, as other load on the machine "
-        "only ever adds. Python's cyclic collector runs as usual. Nothing is synced unless it says so.",
+        f"operations of one repetition; shown is the best of {options.repeat} repetitions, as other load on the "
+        "machine only ever adds. Python's cyclic collector runs as usual. Nothing is synced unless it says so.",
         "Peers work in memory (`copy.deepcopy`, `pickle`, `pyrsistent`, `immutables`, `prollytree`) or write to a "
         "repository without syncing it (`pygit2`); only casstore and git keep what they are given.",
     ]

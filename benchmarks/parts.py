@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks import environment
+from benchmarks import environment, plots
 from benchmarks.options import Options
 from benchmarks.table import GOAL_HEADERS, Goal, Result, Table
 from benchmarks.units import times
@@ -64,9 +64,13 @@ def run_parts(name: str, modules: Mapping[str, str], limits: Sequence[str], opti
         limits: What holds for all parts, said first.
         options: From the command line.
     """
+    if options.plots:
+        plots.check()
     workload = list(limits)
     if options.quick:
-        workload.insert(0, "A quick run with sizes cut down: it shows that the benchmark works, its figures mean nothing.")
+        workload.insert(
+            0, "A quick run with sizes cut down: it shows that the benchmark works, its figures mean nothing."
+        )
     goals: list[Goal] = []
     peers: list[Peer] = []
     curves: list[Curve] = []
@@ -84,10 +88,8 @@ def run_parts(name: str, modules: Mapping[str, str], limits: Sequence[str], opti
     if peers:
         tables.append(Table("Peers in the same run", PEER_HEADERS, [peer.cells() for peer in peers]))
     if options.plots and curves:
-        from benchmarks.plots import draw
-
         for curve in curves:
-            draw(curve, options.plots)
+            plots.draw(curve, options.plots)
     figures = {
         "goals": {goal.what: {"value": goal.value, "bar": goal.bar, "aim": goal.aim, **goal.detail} for goal in goals},
         "peers": {f"{peer.what}: {peer.name}": {"value": peer.value, "casstore": peer.ours} for peer in peers},

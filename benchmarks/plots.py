@@ -3,27 +3,36 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.parts import Curve
 from benchmarks.process import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmarks.parts import Curve
 
 _SIZE_INCHES = (8.0, 5.0)
 _DOTS_PER_INCH = 110
 _MARKERS = "osD^vPX*"
 
 
-def draw(curve: Curve, folder: Path) -> Path:
-    """The file that was drawn, ``folder/NAME.png``.
+def check() -> None:
+    """Raises ``BenchmarkError`` where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise BenchmarkError("plots need matplotlib; install it (pip install matplotlib), or leave --plots out.")
 
-    Raises:
-        BenchmarkError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BenchmarkError("plots need matplotlib; install it (pip install matplotlib), or leave --plots out.") from None
+
+def plain(value: float, place: object = None) -> str:
+    """A number as people write it."""
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def draw(curve: Curve, folder: Path) -> Path:
+    """The file that was drawn, ``folder/NAME.png``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     folder.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
@@ -40,6 +49,10 @@ def draw(curve: Curve, folder: Path) -> Path:
         if high / low < 30:
             middle = (low * high) ** 0.5
             axes.set_ylim(middle / 30**0.5, middle * 30**0.5)
+        # Minor marks get numbers only where there are few major ones.
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            axis.set_major_formatter(FuncFormatter(plain))
+            axis.set_minor_formatter(FuncFormatter(plain) if high / low < 5 else NullFormatter())
     else:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.environment import package_version
 from benchmarks.options import Options
@@ -68,12 +69,13 @@ def git(keys: int, work: Path, options: Options) -> Timed | None:
 
     def change(tree: pygit2.Oid, number: int) -> pygit2.Oid:
         folder, name = path_of(number)[4:].split("/")
-        source = repository[tree]["src"]
+        first: Any = repository[tree]
+        source: Any = first["src"]
         inner = repository.TreeBuilder(source[folder])
         inner.insert(name, repository.create_blob(generator.randbytes(VALUE_BYTES)), FileMode.BLOB)
         middle = repository.TreeBuilder(source)
         middle.insert(folder, inner.write(), FileMode.TREE)
-        top = repository.TreeBuilder(repository[tree])
+        top = repository.TreeBuilder(first)
         top.insert("src", middle.write(), FileMode.TREE)
         return top.write()
 
@@ -98,7 +100,8 @@ def git(keys: int, work: Path, options: Options) -> Timed | None:
     for _ in range(options.pick(5, 2)):
         tree = other(CHANGES, generator.sample(range(keys), CHANGES))
         start = time.perf_counter()
-        found = len(list(repository[root].diff_to_tree(repository[tree]).deltas))
+        old: Any = repository[root]
+        found = len(list(old.diff_to_tree(repository[tree]).deltas))
         samples.append(time.perf_counter() - start)
         if found != CHANGES:
             raise BenchmarkError(f"git found {found} changes instead of {CHANGES}.")
@@ -115,7 +118,7 @@ def prolly(keys: int, work: Path, options: Options) -> Timed | None:
     version = package_version("prollytree")
     if version is None:
         return None
-    import prollytree
+    import prollytree  # type: ignore[import-untyped, unused-ignore]
 
     items = sorted((path_of(number).encode(), b"%012d" % number) for number in range(keys))
     tree = prollytree.ProllyTree("memory")

@@ -25,7 +25,7 @@ WORKSPACES: Final = "workspaces"
 
 _SEGMENT_NAME = re.compile(r"([0-9]{8,10})\.seg")
 _EVENT_NAME = re.compile(r"[0-9]{16}")
-_OBJECT_NAME = re.compile(r"[0-9a-f]{60}")
+_OBJECT_NAME = re.compile(r"[0-9a-f]{64}")
 _PIN_NAME = re.compile(r"([0-9a-f]{32})\.pin")
 
 
@@ -54,11 +54,8 @@ def object_path(address: bytes) -> str:
 
 def parse_object_path(first: str, second: str, name: str) -> bytes | None:
     """The address that a file under ``objects/`` stands for, or None where it is none."""
-    if len(first) == 2 and len(second) == 2 and _OBJECT_NAME.fullmatch(name):
-        try:
-            return bytes.fromhex(first + second + name)
-        except ValueError:
-            return None
+    if len(first) == len(second) == 2 and _OBJECT_NAME.fullmatch(first + second + name):
+        return bytes.fromhex(first + second + name)
     return None
 
 

@@ -90,6 +90,11 @@ def value_words(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def why_no_cost(tree: StateTree, node: Node) -> str:
+    """Why it is not known what a node costs."""
+    return "lost" if node.id in tree.missing else "parent lost"
+
+
 def node_row(tree: StateTree, node: Node, depth: int, *, best: bool) -> tuple[str, ...]:
     """A node as cells: indented id (with a star on the best path), visits, value, own bytes, children, action."""
     indent = "  " * depth if depth <= MAX_INDENTED else "  " * MAX_INDENTED + f"(depth {depth}) "
@@ -98,7 +103,7 @@ def node_row(tree: StateTree, node: Node, depth: int, *, best: bool) -> tuple[st
         f"{indent}{node.id}{'*' if best else ''}",
         f"{node.visits:,}",
         value_words(node.value),
-        "lost" if cost is None else format_size(cost.own_bytes),
+        why_no_cost(tree, node) if cost is None else format_size(cost.own_bytes),
         f"{len(node.children):,}",
         action_words(node.action),
     )

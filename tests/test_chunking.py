@@ -81,6 +81,14 @@ def test_lengths_about_the_limits() -> None:
     assert SMALL.lengths(bytes(1025)) == [1024, 1]
 
 
+def test_content_that_no_one_chunk_may_hold_is_cut_both_ways() -> None:
+    chunker = Chunker(1000, 1024, 1025)
+    for size in (1024, 1025, 1026, 1500, 2048):
+        streamed = [len(chunk) for chunk in chunker.stream(io.BytesIO(MEGABYTE[:size]))]
+        assert streamed == chunker.lengths(MEGABYTE[:size])
+        assert max(streamed) <= 1025
+
+
 def test_an_edit_moves_only_the_cuts_near_it() -> None:
     def cuts(data: bytes) -> set[bytes]:
         place = 0

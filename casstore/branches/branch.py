@@ -18,10 +18,11 @@ from casstore.branches.context import BranchContext
 from casstore.branches.delta import EMPTY, Delta
 from casstore.branches.files import Files
 from casstore.branches.folding import ScratchNodes, roots_of
+from casstore.branches.keyed import FILES_SLOT
 from casstore.branches.merging import MergeReport, Resolver, merge_into
 from casstore.branches.objects import Objects
 from casstore.errors import ClosedError, InvalidInputError, ReadOnlyError
-from casstore.format.entry import INLINE_BYTES, SNAPSHOT, Entry
+from casstore.format.entry import INLINE_BYTES, SNAPSHOT, Entry, encode_entry
 from casstore.format.snapshot import SnapshotFields, state_id_of
 from casstore.snapshots import Change, Snapshot, diff_roots
 
@@ -57,27 +58,53 @@ class Branch:
         return state
 
     def _replace(self, slot: int, state: State, delta: Delta) -> None:
-        """Puts a new delta in place; the lock is held. A large one is folded into the base."""
-        parts: list[Any] = list(state)
-        parts[slot] = delta
-        self._state = tuple(parts)
-        if len(delta.keys) > self._context.fold_keys and not self._context.storage.read_only:
-            self.fold()
+        """Puts a new delta in place; the lock is held."""
+        start, base, files, objects, merged = state
+        if slot == FILES_SLOT:
+            self._put_in_place((start, base, delta, objects, merged))
+        else:
+            self._put_in_place((start, base, files, delta, merged))
+
+    def _put_in_place(self, state: State) -> None:
+        """Makes ``state`` the branch's; the lock is held. Where that fails, the branch is as before.
+
+        Large deltas are folded into the base first.
+        """
+        context = self._context
+        context.check_open()
+        limit = context.fold_keys
+        for delta in (state[2], state[3]):
+            if len(delta.keys) + len(delta.marks) > limit and not context.storage.read_only:
+                state = (state[0], self._folded(state), EMPTY, EMPTY, state[4])
+                break
+        self._state = state
 
     def _entry_cell(self, entry: Entry, content: bytes | None) -> Cell:
         """A cell for an entry as it is given, its content kept from the collector."""
         context = self._context
+        if not isinstance(entry, Entry):
+            raise InvalidInputError(f"{entry!r} is no entry; make one with casstore.format.entry.")
         if content is not None:
+            if not isinstance(content, (bytes, bytearray, memoryview)):
+                raise InvalidInputError(f"an entry's content is bytes, not {type(content).__qualname__}.")
+            content = bytes(content)
             if len(content) != entry.size or (entry.inline is not None and entry.inline != content):
                 raise InvalidInputError(f"the entry says {entry.size} bytes, the content has {len(content)}.")
             inline = content if len(content) <= INLINE_BYTES else None
             cell = context.budget.cell(entry._replace(address=None, inline=inline), content)
-            if entry.address is not None and cell.addressed().address != entry.address:
+            found = cell.addressed()
+            if entry.address is not None and found.address != entry.address:
                 raise InvalidInputError("the entry's address is not that of the content.")
+            encode_entry(found)
             return cell
+        encode_entry(entry)
         cell = Cell(entry)
         if entry.address is not None:
-            cell.hold(context.storage, "snapshot" if entry.kind == SNAPSHOT else "content")
+            cell.hold(context.storage)
+            if entry.kind != SNAPSHOT and context.storage.content_size(entry.address) != entry.size:
+                raise InvalidInputError(
+                    f"the entry says {entry.size} bytes, which is not the size of the content it refers to."
+                )
         return cell
 
     # -- the state
@@ -143,7 +170,9 @@ class Branch:
 
     def _scratch_roots(self, state: State) -> tuple[dict[str, Address], ScratchNodes]:
         context = self._context
+        context.check_open()
         scratch = ScratchNodes(context.nodes)
+        scratch.held.append(state)
         return roots_of(context, scratch, state, keep=False), scratch
 
     def changes(self) -> Iterator[Change]:
@@ -159,10 +188,16 @@ class Branch:
         """The changes that lead from this state to ``other``, in key order."""
         roots, scratch = self._scratch_roots(self._current())
         if isinstance(other, Snapshot):
+            scratch.held.append(other)
             return diff_roots(scratch, roots, other.roots)
+        self._check_store(other)
         theirs, more = other._scratch_roots(other._current())
-        scratch.fresh.update(more.fresh)
+        scratch.join(more)
         return diff_roots(scratch, roots, theirs)
+
+    def _check_store(self, other: Branch) -> None:
+        if other._context is not self._context:
+            raise InvalidInputError("the other branch belongs to another store; bring it over as a bundle.")
 
     # -- history
 

@@ -12,9 +12,10 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from casstore.address import content_address
+from casstore.address import Address, content_address
 from casstore.errors import NotFoundError, QuotaExceededError
-from casstore.format.entry import INLINE_BYTES, Entry
+from casstore.format import kinds
+from casstore.format.entry import INLINE_BYTES, SNAPSHOT, Entry
 
 if TYPE_CHECKING:
     from casstore.storage import PinHandle, Storage
@@ -41,8 +42,8 @@ class Cell:
         if budget is not None and self.data is not None:
             budget.released.append(len(self.data))
 
-    def hold(self, storage: Storage, what: str) -> None:
-        """Pins what the entry's address names, for as long as the cell lives.
+    def hold(self, storage: Storage) -> None:
+        """Pins what the entry's address names, a content or a snapshot, for as long as the cell lives.
 
         Raises:
             NotFoundError: The store does not have it.
@@ -50,15 +51,23 @@ class Cell:
         address = self.entry.address
         if address is None:
             return
-        self._pin = storage.pin(what, address)
+        linked = self.entry.kind == SNAPSHOT
+        self._pin = storage.pin("snapshot" if linked else "content", address)
         found = storage.backend.find(address)
         if found is None or not storage.backend.hit(address, found):
             raise NotFoundError(f"nothing has the address {address.hex()}; put the content first.", address=address)
+        # The collector stops at a reference to a record of another kind, so none may ever get into a tree.
+        if found.kind not in ((kinds.SNAPSHOT,) if linked else (kinds.CHUNK, kinds.CHUNK_LIST)):
+            raise NotFoundError(
+                f"{address.hex()} is a {kinds.KIND_NAMES[found.kind]}, no {'snapshot' if linked else 'content'}.",
+                address=address,
+            )
 
     def addressed(self) -> Entry:
         """The entry with its address, which is computed on first need; the bytes may still be only here."""
-        entry = self.entry
+        # In this order: once the bytes are gone, the entry has its address.
         data = self.data
+        entry = self.entry
         if entry.address is None and data is not None:
             entry = self.entry = entry._replace(address=content_address(data))
         return entry
@@ -68,17 +77,20 @@ class Cell:
         data = self.data
         if data is None:
             return self.entry
-        entry = self.entry
         with storage.operation():
             address = storage.put(data)
-            if self._pin is None:
-                self._pin = storage.pin("content", address)
-        self.entry = entry._replace(address=address)
+            pin = storage.pin("content", address)
+        if self._budget is None:
+            self._settle(address, pin)
+        else:
+            self._budget.settle(self, address, pin)
+        return self.entry
+
+    def _settle(self, address: Address, pin: PinHandle) -> None:
+        self._pin = pin
+        self.entry = self.entry._replace(address=address)
         # Readers look at `data` first and at the entry's address second, so the bytes go last.
         self.data = None
-        if self._budget is not None:
-            self._budget.released.append(len(data))
-        return self.entry
 
     def read(self, storage: Storage) -> bytes:
         """The content."""
@@ -91,6 +103,8 @@ class Cell:
         return b"" if entry.address is None else storage.get(entry.address)
 
 
+_FEW_CELLS: Final = 1024
+
 WHITEOUT: Final = None
 """A delta's mark that a key of the base is gone."""
 
@@ -98,14 +112,16 @@ WHITEOUT: Final = None
 class PendingBudget:
     """Bytes that wait in cells, store-wide; beyond the bound the oldest are spilled to the store."""
 
-    __slots__ = ("_cells", "_lock", "_max_bytes", "_storage", "_used", "released")
+    __slots__ = ("_cells", "_lock", "_max_bytes", "_purge_at", "_storage", "_used", "released")
 
     def __init__(self, storage: Storage, max_bytes: int) -> None:
         self._storage = storage
         self._max_bytes = max_bytes
         self._used = 0
         self._cells: deque[weakref.ref[Cell]] = deque()
-        self._lock = threading.Lock()
+        self._purge_at = _FEW_CELLS
+        # Reentrant, as Python's collector may run somebody's destructor here, and that may set a key.
+        self._lock = threading.RLock()
         # Cells die at any line of any thread, so what they give back goes into a queue.
         self.released: deque[int] = deque()
 
@@ -134,10 +150,27 @@ class PendingBudget:
             self._drain()
             self._used += size
             self._cells.append(weakref.ref(cell))
+            if len(self._cells) > self._purge_at:
+                self._purge()
             full = self._used > self._max_bytes
         if full:
             self._spill(cell)
         return cell
+
+    def settle(self, cell: Cell, address: Address, pin: PinHandle) -> None:
+        """Takes the bytes of a cell off the account, now that the store has them; once, however many threads try."""
+        with self._lock:
+            data = cell.data
+            if data is not None:
+                cell._settle(address, pin)
+                self._used -= len(data)
+
+    def _purge(self) -> None:
+        """Forgets cells that hold no bytes any more: values that are set and replaced may never fill the budget."""
+        old, self._cells = self._cells, deque()
+        kept = [ref for ref in old if (cell := ref()) is not None and cell.data is not None]
+        self._cells.extendleft(reversed(kept))
+        self._purge_at = max(_FEW_CELLS, 2 * len(kept))
 
     def _spill(self, newest: Cell) -> None:
         while True:
@@ -156,4 +189,10 @@ class PendingBudget:
                     f"branches hold more than {self._max_bytes} bytes that a read-only store cannot take; raise "
                     "Config.pending_bytes or discard branches."
                 )
-            cell.store(self._storage)
+            try:
+                cell.store(self._storage)
+            except BaseException:
+                # It stays first in line, for when the store takes writes again.
+                with self._lock:
+                    self._cells.appendleft(weakref.ref(cell))
+                raise

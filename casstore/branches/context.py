@@ -8,6 +8,7 @@ from typing import Final
 
 from casstore.branches.cell import PendingBudget
 from casstore.codecs import Registry, default_registry
+from casstore.errors import ClosedError
 from casstore.snapshots import Refs, Snapshots
 from casstore.storage import Storage
 from casstore.tree import Nodes, Root, lookup
@@ -32,6 +33,16 @@ class BranchContext:
         self.budget = PendingBudget(self.storage, pending_bytes)
         self.fold_keys = DEFAULT_FOLD_KEYS
         self.locks = tuple(threading.RLock() for _ in range(_STRIPES))
+
+    def check_open(self) -> None:
+        """What is in memory could be used without the store; this refuses, so that no work is lost unnoticed.
+
+        Raises:
+            ClosedError: The store is closed, or belongs to the parent of this process.
+        """
+        closed = getattr(self.storage.backend, "_closed", None)
+        if closed:
+            raise ClosedError(closed)
 
     def has_key(self, root: Root, key: bytes) -> bool:
         """Whether a tree has a key."""

@@ -103,7 +103,12 @@ class Delta:
 
     def sorted_keys(self, prefix: str = "") -> list[tuple[bytes, str]]:
         """Changed keys as bytes and str, in byte order."""
-        found = [(encode_key(key), key) for key in self.keys if key.startswith(prefix)]
+        raw = encode_key(prefix)
+        if prefix.isascii():
+            found = [(encode_key(key), key) for key in self.keys if key.startswith(prefix)]
+        else:
+            # A prefix may end within a letter of the key.
+            found = [pair for key in self.keys if (pair := (encode_key(key), key))[0].startswith(raw)]
         found.sort()
         return found
 

@@ -7,12 +7,11 @@ it is empty. Setting a key keeps that true, or raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING
 
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta, _Miss, ancestors
-from casstore.branches.keyed import FILES_SLOT, Keyed, check_key
+from casstore.branches.keyed import FILES_SLOT, Keyed, begins, check_key, kind_of
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.format.entry import (
     DIRECTORY,
@@ -21,17 +20,16 @@ from casstore.format.entry import (
     OBJECT,
     VALUE,
     Entry,
-    encode_entry,
     file_entry,
 )
-from casstore.snapshots import encode_key
-from casstore.tree import Root, lookup, scan
+from casstore.snapshots import decode_key, encode_key
+from casstore.tree import Root, Summary, first_key, lookup, scan
 
 if TYPE_CHECKING:
     from casstore.branches.branch import State
 
 
-class Files(Keyed, MutableMapping[str, bytes]):
+class Files(Keyed[bytes]):
     """Regular files of a branch, in the byte order of their paths.
 
     Symlinks, empty directories and modes are seen through ``entry`` and ``entries`` and set with ``set_entry``.
@@ -49,34 +47,38 @@ class Files(Keyed, MutableMapping[str, bytes]):
     def _delta(self, state: State) -> Delta:
         return state[FILES_SLOT]
 
-    def __getitem__(self, key: str) -> bytes:
-        found = self._find(self._state(), key)
+    def _counts(self, kind: int) -> bool:
+        return kind <= EXECUTABLE
+
+    def _total(self, found: Summary) -> int:
+        return found.files
+
+    def _content(self, found: Cell | Entry) -> bytes:
+        storage = self._branch._context.storage
         if isinstance(found, Cell):
-            if found.entry.kind <= EXECUTABLE:
-                return found.read(self._branch._context.storage)
-        elif found is not None and found.kind <= EXECUTABLE:
-            if found.address is None:
-                return found.inline or b""
-            return self._branch._context.storage.get(found.address)
+            return found.read(storage)
+        if found.address is None:
+            return found.inline or b""
+        return storage.get(found.address)
+
+    def __getitem__(self, key: str) -> bytes:
+        # While the state is at hand, no collection takes what its base refers to.
+        state = self._state()
+        found = self._find(state, key)
         if found is None:
             raise self._missing(key)
-        raise NotFoundError(f"{key!r} is no regular file; `entry` tells what it is.", path=key)
+        if kind_of(found) > EXECUTABLE:
+            raise NotFoundError(f"{key!r} is no regular file; `entry` tells what it is.", path=key)
+        return self._content(found)
 
     def __contains__(self, key: object) -> bool:
         if not isinstance(key, str):
             return False
-        found = self._find(self._state(), key)
-        return found is not None and _kind(found) <= EXECUTABLE
-
-    def __iter__(self) -> Iterator[str]:
-        return self.list()
-
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """Regular files whose path begins with ``prefix``, in order, as they are now."""
-        return (key for key, found in self._listing(self._state(), prefix) if _kind(found) <= EXECUTABLE)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        try:
+            found = self._find(self._state(), key)
+        except InvalidInputError:
+            return False
+        return found is not None and kind_of(found) <= EXECUTABLE
 
     def __setitem__(self, key: str, value: bytes) -> None:
         if not isinstance(value, (bytes, bytearray, memoryview)):
@@ -87,7 +89,7 @@ class Files(Keyed, MutableMapping[str, bytes]):
         with branch._lock():
             state = self._state()
             old = self._find(state, key)
-            executable = old is not None and _kind(old) == EXECUTABLE
+            executable = old is not None and kind_of(old) == EXECUTABLE
             size = len(data)
             entry = file_entry(size, None, data if size <= INLINE_BYTES else None, executable)
             self._put(state, key, branch._context.budget.cell(entry, data), old)
@@ -105,20 +107,12 @@ class Files(Keyed, MutableMapping[str, bytes]):
             NotFoundError: The store does not have the entry's content.
         """
         check_key(key)
+        cell = self._branch._entry_cell(entry, content)
         if entry.kind in (OBJECT, VALUE):
             raise InvalidInputError(f"an entry of kind {entry.kind} cannot stand among files; use `objects`.")
-        cell = self._branch._entry_cell(entry, content)
-        encode_entry(cell.addressed())
         with self._branch._lock():
             state = self._state()
             self._put(state, key, cell, self._find(state, key))
-
-    def __delitem__(self, key: str) -> None:
-        self._delete(key)
-
-    def clear(self) -> None:
-        """Deletes everything."""
-        self.delete_prefix("")
 
     def __repr__(self) -> str:
         return f"<files of {self._branch!r}>"
@@ -133,32 +127,40 @@ class Files(Keyed, MutableMapping[str, bytes]):
         """Checks that a new key fits into the directory tree; an empty directory that it fills loses its entry."""
         if delta.folders.get(key) or self._has_below(state, key, delta):
             raise InvalidInputError(f"{key!r} is a directory of this state; delete what is below it first.", path=key)
-        context = self._branch._context
+        nodes = self._branch._context.nodes
         root = self._root(state)
         for folder in ancestors(key):
-            found = delta.find(folder)
-            entry = lookup(context.nodes, root, encode_key(folder)) if isinstance(found, _Miss) else found
-            if entry is not None:
-                if _kind(entry) != DIRECTORY:
-                    raise InvalidInputError(f"{folder!r} is a file of this state; delete it first.", path=folder)
-                in_base = lookup(context.nodes, root, encode_key(folder)) is not None
-                delta = delta.without(folder, in_base=in_base)
-            elif delta.folders.get(folder):
-                # A key below this folder passed the same check, so the folders above are in order.
+            if delta.folders.get(folder):
+                # A key below this folder passed the same check, so this one and those above are in order.
                 break
+            raw = encode_key(folder)
+            # The first key of the base that is not before the folder tells of both: its entry, and keys below it.
+            near = first_key(nodes, root, raw)
+            in_base = near == raw
+            if near is not None and raw < near < raw + b"/":
+                near = first_key(nodes, root, raw + b"/")
+            if near is not None and near.startswith(raw + b"/"):
+                below = decode_key(near)
+                if below not in delta.keys and not delta.is_marked(below):
+                    break
+            found: Cell | Entry | _Miss | None = delta.find(folder)
+            if isinstance(found, _Miss):
+                found = lookup(nodes, root, raw) if in_base else None
+            if found is None:
+                continue
+            if kind_of(found) != DIRECTORY:
+                raise InvalidInputError(f"{folder!r} is a file of this state; delete it first.", path=folder)
+            delta = delta.without(folder, in_base=in_base)
         return delta
 
     def _has_below(self, state: State, key: str, delta: Delta) -> bool:
         prefix = key + "/"
-        if delta.is_marked(prefix + "x"):
+        nodes, root = self._branch._context.nodes, self._root(state)
+        if not begins(nodes, root, prefix) or delta.is_marked(prefix + "x"):
             return False
         keys = delta.keys
-        for raw, _ in scan(self._branch._context.nodes, self._root(state), prefix=encode_key(prefix)):
-            below = raw.decode("utf-8", "surrogateescape")
+        for raw, _ in scan(nodes, root, prefix=encode_key(prefix)):
+            below = decode_key(raw)
             if below not in keys and not delta.is_marked(below):
                 return True
         return False
-
-
-def _kind(found: Cell | Entry) -> int:
-    return found.entry.kind if isinstance(found, Cell) else found.kind

@@ -26,12 +26,19 @@ Edit = tuple[bytes, Entry | None]
 class ScratchNodes(Nodes):
     """Nodes of a store, and new ones that are kept in memory until this object goes."""
 
-    __slots__ = ("_below", "fresh")
+    __slots__ = ("_below", "fresh", "held")
 
     def __init__(self, nodes: Nodes) -> None:
         super().__init__(nodes.records, 0)
         self._below = nodes
         self.fresh: dict[Address, Node] = {}
+        self.held: list[object] = []
+        """What keeps the nodes below from the collector, for as long as these are read."""
+
+    def join(self, other: ScratchNodes) -> None:
+        """Takes in the nodes of another state, so that the two can be compared."""
+        self.fresh.update(other.fresh)
+        self.held += other.held
 
     def get(self, address: Address) -> Node:
         found = self.fresh.get(address)
@@ -84,7 +91,7 @@ def roots_of(context: BranchContext, nodes: Nodes, state: State, *, keep: bool) 
         edits = edits_of(nodes, base.files, files, store)
         _set(roots, FILES, apply(nodes, base.files, edits, tree=True))
         if base.posix is not None:
-            _set(roots, POSIX, apply(nodes, base.posix, _stale_metadata(nodes, base.posix, edits)))
+            _set(roots, POSIX, apply(nodes, base.posix, _stale_metadata(nodes, base.files, base.posix, edits)))
     if objects:
         _set(roots, OBJECTS, apply(nodes, base.objects, edits_of(nodes, base.objects, objects, store)))
     return roots
@@ -97,10 +104,12 @@ def _set(roots: dict[str, Address], name: str, root: Root) -> None:
         roots[name] = root
 
 
-def _stale_metadata(nodes: Nodes, posix: Root, edits: list[Edit]) -> Iterator[Edit]:
+def _stale_metadata(nodes: Nodes, files: Root, posix: Root, edits: list[Edit]) -> Iterator[Edit]:
     """Metadata of paths that changed says nothing of what is there now, so it goes."""
     stale = set()
-    for path, _ in edits:
+    for path, entry in edits:
+        if entry == lookup(nodes, files, path):
+            continue
         for directory in (False, True):
             stale.add(posix_key(path, directory=directory))
     return ((key, None) for key in sorted(stale) if lookup(nodes, posix, key) is not None)

@@ -11,7 +11,7 @@ from casstore.address import Address
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta
 from casstore.errors import ConflictError, InvalidInputError
-from casstore.format.entry import SNAPSHOT, Entry
+from casstore.format.entry import Entry
 from casstore.format.snapshot import FILES, OBJECTS
 from casstore.snapshots import Snapshot, best_common_ancestors, decode_key
 from casstore.tree.merge import Choice as TreeChoice
@@ -72,23 +72,30 @@ def merge_into(
     if not (resolve in (None, "ours", "theirs") or callable(resolve)):
         raise InvalidInputError(f"resolve is {resolve!r}; give 'ours', 'theirs', or a function of a conflict.")
     context = branch._context
+    for named in (other, base):
+        if named is not None and not isinstance(named, Snapshot):
+            branch._check_store(named)
     state = branch._current()
     ours, scratch = branch._scratch_roots(state)
-    their_state: State | None = None
+    # Entries that are in the merged state and not in the store can only come from here.
+    sources: list[State] = [state]
     if isinstance(other, Snapshot):
         theirs = dict(other.roots)
         merged: tuple[Snapshot, ...] = (other,)
     else:
         their_state = other._current()
+        sources.insert(0, their_state)
         theirs, more = other._scratch_roots(their_state)
-        scratch.fresh.update(more.fresh)
+        scratch.join(more)
         merged = tuple(snapshot for snapshot in (their_state[0], *their_state[4]) if snapshot is not None)
     base_ids: tuple[Address, ...] = ()
     if isinstance(base, Snapshot):
         base_roots, base_ids = dict(base.roots), (base.id,)
     elif base is not None:
-        base_roots, more = base._scratch_roots(base._current())
-        scratch.fresh.update(more.fresh)
+        base_state = base._current()
+        sources.append(base_state)
+        base_roots, more = base._scratch_roots(base_state)
+        scratch.join(more)
     else:
         found = _find_base(branch, state, merged)
         base_roots, base_ids = dict(found.roots), (found.id,)
@@ -125,19 +132,22 @@ def merge_into(
             in_base = context.has_key(roots[slot], key)
             deltas[slot] = deltas[slot].without(name, in_base=in_base)
         else:
-            deltas[slot] = deltas[slot].with_cell(name, _cell(branch, entry, their_state, slot, name))
-    branch._state = (state[0], state[1], deltas[2], deltas[3], (*state[4], *merged))
+            deltas[slot] = deltas[slot].with_cell(name, _cell(branch, entry, sources, slot, name))
+    if branch._state is not state:
+        raise ConflictError("the branch was changed while its merge ran, by the function that resolves; merge again.")
+    merged = tuple(dict.fromkeys((*state[4], *merged)))
+    branch._put_in_place((state[0], state[1], deltas[2], deltas[3], merged))
     return MergeReport(base_ids, len(changes), ())
 
 
-def _cell(branch: Branch, entry: Entry, their_state: State | None, slot: int, name: str) -> Cell:
-    """The other branch's own cell where it has one, so that its bytes are shared; else one that pins the content."""
-    if their_state is not None:
-        found = (their_state[2] if slot == 2 else their_state[3]).keys.get(name)
+def _cell(branch: Branch, entry: Entry, sources: list[State], slot: int, name: str) -> Cell:
+    """A branch's own cell where one has it, so that its bytes are shared; else one that pins the content."""
+    for source in sources:
+        found = (source[2] if slot == 2 else source[3]).keys.get(name)
         if found is not None and found.addressed() == entry:
             return found
     cell = Cell(entry)
-    cell.hold(branch._context.storage, "snapshot" if entry.kind == SNAPSHOT else "content")
+    cell.hold(branch._context.storage)
     return cell
 
 

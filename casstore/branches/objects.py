@@ -7,21 +7,20 @@ immutable, so a change of it cannot leak back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta
 from casstore.branches.keyed import OBJECTS_SLOT, Keyed, check_key
 from casstore.errors import InvalidInputError
-from casstore.format.entry import INLINE_BYTES, OBJECT, SNAPSHOT, Entry, encode_entry, object_entry
-from casstore.tree import Root, summary
+from casstore.format.entry import INLINE_BYTES, OBJECT, SNAPSHOT, Entry, object_entry
+from casstore.tree import Root, Summary
 
 if TYPE_CHECKING:
     from casstore.branches.branch import State
 
 
-class Objects(Keyed, MutableMapping[str, Any]):
+class Objects(Keyed[Any]):
     """Python values of a branch, in the byte order of their keys.
 
     Taken are dict, list, int, float, bool and None (as JSON), str, bytes, NumPy arrays, and the types of registered
@@ -39,10 +38,13 @@ class Objects(Keyed, MutableMapping[str, Any]):
     def _delta(self, state: State) -> Delta:
         return state[OBJECTS_SLOT]
 
-    def __getitem__(self, key: str) -> Any:
-        found = self._find(self._state(), key)
-        if found is None:
-            raise self._missing(key)
+    def _counts(self, kind: int) -> bool:
+        return True
+
+    def _total(self, found: Summary) -> int:
+        return found.entries
+
+    def _content(self, found: Cell | Entry) -> Any:
         context = self._branch._context
         entry = found.entry if isinstance(found, Cell) else found
         if entry.kind == SNAPSHOT:
@@ -55,21 +57,19 @@ class Objects(Keyed, MutableMapping[str, Any]):
             data = context.storage.get(entry.address)
         return context.codecs.decode(entry.type_id, entry.type_version, data)
 
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._find(self._state(), key) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return self.list()
-
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """Keys that begin with ``prefix``, in order, as they are now."""
-        return (key for key, _ in self._listing(self._state(), prefix))
-
-    def __len__(self) -> int:
+    def __getitem__(self, key: str) -> Any:
+        # While the state is at hand, no collection takes what its base refers to.
         state = self._state()
-        if not state[OBJECTS_SLOT]:
-            return summary(self._branch._context.nodes, self._root(state)).entries
-        return sum(1 for _ in self)
+        found = self._find(state, key)
+        if found is None:
+            raise self._missing(key)
+        return self._content(found)
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return isinstance(key, str) and self._find(self._state(), key) is not None
+        except InvalidInputError:
+            return False
 
     def __setitem__(self, key: str, value: Any) -> None:
         check_key(key)
@@ -87,10 +87,9 @@ class Objects(Keyed, MutableMapping[str, Any]):
             NotFoundError: The store does not have what it refers to.
         """
         check_key(key)
+        cell = self._branch._entry_cell(entry, content)
         if entry.kind not in (OBJECT, SNAPSHOT):
             raise InvalidInputError(f"an entry of kind {entry.kind} cannot stand among objects; use `files`.")
-        cell = self._branch._entry_cell(entry, content)
-        encode_entry(cell.addressed())
         self._set(key, cell)
 
     def _set(self, key: str, cell: Cell) -> None:
@@ -98,13 +97,6 @@ class Objects(Keyed, MutableMapping[str, Any]):
         with branch._lock():
             state = self._state()
             branch._replace(OBJECTS_SLOT, state, state[OBJECTS_SLOT].with_cell(key, cell))
-
-    def __delitem__(self, key: str) -> None:
-        self._delete(key)
-
-    def clear(self) -> None:
-        """Deletes everything."""
-        self.delete_prefix("")
 
     def __repr__(self) -> str:
         return f"<objects of {self._branch!r}>"

@@ -13,31 +13,26 @@ import contextlib
 import heapq
 import os
 import secrets
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final
 
-from blake3 import blake3
-
-from casstore.address import Address, check_address, event_address
+from casstore.address import Address, check_address
+from casstore.collection.bundle_output import BundleOutput, writer
 from casstore.collection.bundle_reader import LEVEL, ReaderRecords, RecordReader, stored_records
 from casstore.collection.lockstep import bases_below
-from casstore.compression import compress
-from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, StorageError
-from casstore.format.bundle import MAX_RECORDS, Manifest, encode_manifest
+from casstore.errors import CorruptionError, NotFoundError, StorageError
+from casstore.format.bundle import Manifest, encode_manifest
 from casstore.format.chunk_list import MAX_DEPTH, decode_chunk_list
 from casstore.format.entry import SNAPSHOT as SNAPSHOT_ENTRY
 from casstore.format.entry import Entry
-from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, KIND_NAMES, NODE, SNAPSHOT
+from casstore.format.kinds import CHUNK, CHUNK_LIST, KIND_NAMES, NODE, SNAPSHOT
 from casstore.format.node import Node
-from casstore.format.record import Record, encode_record
 from casstore.format.snapshot import OBJECTS, SnapshotFields, decode_snapshot
 from casstore.osfile import OsFiles
 from casstore.tree import Nodes, diff, walk_nodes
 
-_WRITE_BYTES: Final = 1024 * 1024
 _NODE_CACHE_BYTES: Final = 8 * 1024 * 1024
 _MAX_BASES: Final = 4
 
@@ -99,7 +94,7 @@ def export_bundle(
     # Refused before anything is written rather than at the end.
     encode_manifest(Manifest(tips=chosen, refs=names, excluded=excluded, records=0, digest=bytes(32)))
     if not isinstance(target, (str, os.PathLike)):
-        return _export(reader, _Output(_writer(target)), chosen, excluded, names, same_chunks)
+        return _export(reader, BundleOutput(writer(target)), chosen, excluded, names, same_chunks)
     files = files or OsFiles()
     path = os.fspath(target)
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"
@@ -107,7 +102,7 @@ def export_bundle(
         fd = files.create(temporary)
         try:
             try:
-                output = _Output(partial(files.append, fd))
+                output = BundleOutput(partial(files.append, fd))
                 report = _export(reader, output, chosen, excluded, names, same_chunks)
                 files.sync(fd)
             finally:
@@ -125,68 +120,9 @@ def export_bundle(
     return report
 
 
-def _writer(file: BinaryIO) -> Callable[[Sequence[bytes]], object]:
-    def write(parts: Sequence[bytes]) -> None:
-        rest = memoryview(b"".join(parts))
-        while rest:
-            # An unbuffered file may take less than all.
-            rest = rest[file.write(rest) :]
-
-    return write
-
-
-class _Output:
-    """Records on their way out, a MiB at a time."""
-
-    __slots__ = ("_hasher", "_parts", "_waiting", "_write", "bytes", "kinds", "records")
-
-    def __init__(self, write: Callable[[Sequence[bytes]], object]) -> None:
-        self._write = write
-        self._hasher = blake3()
-        self._parts: list[bytes] = []
-        self._waiting = 0
-        self.records = 0
-        self.bytes = 0
-        self.kinds: Counter[int] = Counter()
-
-    def add(self, record: Record) -> None:
-        """Writes one record."""
-        if self.records == MAX_RECORDS:
-            raise InvalidInputError(
-                f"a bundle holds at most {MAX_RECORDS} records; export older states first, and exclude them."
-            )
-        self.records += 1
-        self.kinds[record.kind] += 1
-        self._append(encode_record(record))
-        if self._waiting >= _WRITE_BYTES:
-            self._flush()
-
-    def finish(self, tips: tuple[Address, ...], refs: Mapping[str, Address], excluded: tuple[Address, ...]) -> None:
-        """Writes the manifest."""
-        self._flush()
-        payload = encode_manifest(
-            Manifest(tips=tips, refs=refs, excluded=excluded, records=self.records, digest=self._hasher.digest())
-        )
-        encoding, stored = compress(payload, LEVEL)
-        self._append(encode_record(Record(EVENT, encoding, event_address(payload), len(payload), stored)))
-        self._flush()
-
-    def _append(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._waiting += len(data)
-        self.bytes += len(data)
-
-    def _flush(self) -> None:
-        for part in self._parts:
-            self._hasher.update(part)
-        if self._parts:
-            self._write(self._parts)
-        self._parts, self._waiting = [], 0
-
-
 def _export(
     reader: RecordReader,
-    output: _Output,
+    output: BundleOutput,
     tips: tuple[Address, ...],
     excluded: tuple[Address, ...],
     refs: Mapping[str, Address],
@@ -211,7 +147,9 @@ class _Export:
 
     __slots__ = ("_excluded", "_links_known", "_nodes", "_output", "_reader", "_same_chunks", "_seen", "_stored")
 
-    def __init__(self, reader: RecordReader, output: _Output, excluded: Sequence[Address], same_chunks: bool) -> None:
+    def __init__(
+        self, reader: RecordReader, output: BundleOutput, excluded: Sequence[Address], same_chunks: bool
+    ) -> None:
         self._reader = reader
         self._stored = stored_records(reader, LEVEL)
         self._output = output

@@ -159,6 +159,10 @@ class _Verifier:
         with self._storage.operation():
             self._events()
             roots = self._roots()
+            for snapshot_id in roots:
+                entry = self._storage.backend.find(snapshot_id)
+                if entry is not None:
+                    self._storage.backend.hit(snapshot_id, entry)
             waiting = deque((snapshot_id, tuple(names)) for snapshot_id, names in roots.items())
             seen = set(roots)
             shallow = shallow_ids(self._storage)

@@ -18,12 +18,13 @@ from casstore.address import Address, content_address
 from casstore.errors import InvalidInputError, ReadOnlyError
 from casstore.format.canonical import canonical_json
 from casstore.format.entry import snapshot_entry
+from casstore.mcts.lineage import rebased
 from casstore.mcts.node import Node
 from casstore.mcts.record import HEADER, NODES, STATES, Header, header_value, node_key, node_value
 from casstore.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from casstore.branches import Objects
+    from casstore.branches import Branch, Objects
     from casstore.mcts.tree import StateTree
 
 _MESSAGE_LETTERS: Final = 200
@@ -120,27 +121,30 @@ def commit_node(tree: StateTree, node: Node) -> Address:
 
 def _commit(tree: StateTree, node: Node) -> Address:
     """The id of a snapshot of the node's state. The node's own branch stays as it is in memory."""
-    branch = node.open().fork()
+    store = tree.store
+    parent = node.parent
+    above = None if parent is None or parent.id in tree.missing else parent.snapshot_id
+    own = node.open()
+    branch: Branch | None = None
+    if parent is not None and parent._branch is not None and above is not None:
+        branch = rebased(store, own, parent._branch, store.branch(above))
+    if branch is None:
+        branch = own.fork()
+    start = branch.start
     branch.fold()
     fields = branch.snapshot_fields()[0]
-    start = branch.start
     parents: list[Address] = []
     if tree.history:
-        parent = node.parent
-        if parent is None:
-            if start is not None and start.roots == fields.roots and fields.parents == (start.id,):
-                return start.id
-            parents += fields.parents
+        if parent is not None:
+            # The branch names where it began itself, which is where its parent did, or its parent.
+            parents = [found for found in fields.parents if start is None or found != start.id]
+            if above is not None:
+                parents.insert(0, above)
+        elif start is not None and start.roots == fields.roots and fields.parents == (start.id,):
+            return start.id
         else:
-            above = parent.snapshot_id
-            if above is not None and parent.id not in tree.missing:
-                parents.append(above)
-            # What was merged into this state, unless its parent has it from where it began itself.
-            merged = [merged for merged in fields.parents if start is None or merged != start.id]
-            if merged:
-                inherited = () if parent.branch is None else parent.branch.snapshot_fields()[0].parents
-                parents += [snapshot for snapshot in merged if snapshot not in inherited and snapshot != above]
-    return tree.store.snapshots.add(roots=fields.roots, parents=parents, message=_message(node)).id
+            parents += fields.parents
+    return store.snapshots.add(roots=fields.roots, parents=list(dict.fromkeys(parents)), message=_message(node)).id
 
 
 def _message(node: Node) -> str:

@@ -169,8 +169,14 @@ class FileBackend(IndexedBackend):
                     known_events.add(address)
             refs = os.path.join(self.path, layout.REFS)
             for name in os.listdir(refs):
-                with open(os.path.join(refs, name), "rb") as file:
-                    header = check_record(file.read())
+                if layout.parse_event_name(name) is None:
+                    continue
+                try:
+                    with open(os.path.join(refs, name), "rb") as file:
+                        header = check_record(file.read())
+                except (CorruptionError, FormatVersionError):
+                    # It is only for people to look at; that it is damaged is no reason to give no space back.
+                    continue
                 if header.address not in known_events:
                     self._os.unlink(os.path.join(refs, name))
 

@@ -7,6 +7,7 @@ synced batches in silence when its log is damaged; a gap in the numbers shows it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -65,6 +66,7 @@ class LevelIndex:
         """Opens the folder ``path``; ``paranoid`` refuses a damaged log instead of dropping records in silence."""
         self._sync = sync
         self._path = path
+        _check_process()
         try:
             self._db = plyvel.DB(
                 path,
@@ -167,6 +169,22 @@ class LevelIndex:
                 self._db.compact_range(start=_AFTER_ALL_KEYS, stop=_AFTER_ALL_KEYS + b"\0")
         finally:
             self._db.close()
+
+
+_user_pid: int | None = None
+
+
+def _check_process() -> None:
+    """LevelDB has one thread for all its work, which a fork leaves behind: a flush in the child would wait for ever."""
+    global _user_pid
+    pid = os.getpid()
+    if _user_pid is None:
+        _user_pid = pid
+    elif _user_pid != pid:
+        raise StorageError(
+            "this process was forked from one that had used a store, and LevelDB does not survive that; start it with "
+            'multiprocessing\'s "spawn" or "forkserver".'
+        )
 
 
 def _opening_error(error: plyvel.Error, path: str) -> CasstoreError:

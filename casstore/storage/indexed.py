@@ -77,14 +77,21 @@ class IndexedBackend(ABC):
 
     def find(self, address: Address) -> IndexEntry | None:
         entry = self._pending.get(address)
-        if entry is None:
-            value = self._index_get(OBJECT + address)
-            if value is None:
-                return None
+        if entry is not None:
+            return entry
+        value = self._index_get(OBJECT + address)
+        while value is not None:
             entry = decode_entry(value)
-            if not self._reachable(entry):
-                return None
-        return entry
+            if self._reachable(entry):
+                return entry
+            # Compaction may have moved the record since, and removed the segment that it was in: look again.
+            entry = self._pending.get(address)
+            if entry is not None:
+                return entry
+            before, value = value, self._index_get(OBJECT + address)
+            if value == before:
+                break
+        return None
 
     def contains(self, address: Address) -> bool:
         entry = self.find(address)
@@ -105,6 +112,8 @@ class IndexedBackend(ABC):
             entry = decode_entry(value)
             if self._reachable(entry):
                 yield address, entry
+            elif (moved := self.find(address)) is not None:
+                yield address, moved
         yield from waiting[place:]
 
     def fact(self, key: bytes) -> bytes | None:
@@ -120,7 +129,7 @@ class IndexedBackend(ABC):
     def _leave_to_parent(self) -> None:
         """In a forked child: this belongs to the parent, whose other threads may have held the lock."""
         self._lock = threading.RLock()
-        self._closed = "this store belongs to the parent of a forked process; open it again in the child."
+        self._closed = "this store belongs to the parent of a forked process; spawn the child and open it there."
         self._index_get = self._refuse
         self._pending = {}
 

@@ -143,7 +143,7 @@ class BackendSuite:
         for _ in range(2):
             backend.put([record])
             backend.sync()
-            assert not (backend.doubtful and self.trusts)
+            self._assert_sound(backend)
             error = backend.damaged(record.address)
             assert isinstance(error, CorruptionError)
             assert error.address == record.address
@@ -158,9 +158,12 @@ class BackendSuite:
             backend.put([record])
             assert backend.contains(record.address)
             assert backend.get(record.address) == record
-            assert not (backend.doubtful and self.trusts)
+            self._assert_sound(backend)
         backend.mark_damaged(content_address(b"absent"))
         backend.close()
+
+    def _assert_sound(self, backend: Backend) -> None:
+        assert not (backend.doubtful and self.trusts)
 
     def test_a_damaged_record_can_be_deleted(self, tmp_path: Path) -> None:
         backend = self.open(str(tmp_path))
@@ -169,7 +172,7 @@ class BackendSuite:
         backend.mark_damaged(record.address)
         assert backend.delete([record.address]) == 1
         assert backend.find(record.address) is None
-        assert not (backend.doubtful and self.trusts)
+        self._assert_sound(backend)
         backend.close()
 
     def test_touch_renews_the_stamp_and_never_sets_it_back(self, tmp_path: Path) -> None:

@@ -49,22 +49,12 @@ def export(call: Call, file: str, states: tuple[str, ...], exclude: tuple[str, .
 
     A STATE that is a ref has its name kept in the bundle, for information.
     """
-    from casstore.collection.bundle import StorageReader, export_bundle
-
     to_stdout = file == "-"
     if to_stdout and (call.out.as_json or call.out.terminal):
         raise click.UsageError("a bundle is neither JSON nor text for a terminal; name a FILE.")
     with call.read() as store:
-        chosen = [store.resolve(state) for state in states]
-        left_out = [store.resolve(state) for state in exclude]
-        refs = {name: snapshot.id for name, snapshot in zip(states, chosen, strict=True) if name in store.refs}
-        report = export_bundle(
-            StorageReader(store.storage),
-            sys.stdout.buffer if to_stdout else file,
-            [snapshot.id for snapshot in chosen],
-            exclude=[snapshot.id for snapshot in left_out],
-            refs=refs,
-        )
+        report = store.export_bundle(sys.stdout.buffer if to_stdout else file, states, exclude=exclude)
+        ids = dict(store.refs.ids())
     if to_stdout:
         sys.stdout.buffer.flush()
         return
@@ -72,7 +62,7 @@ def export(call: Call, file: str, states: tuple[str, ...], exclude: tuple[str, .
         call.out.json(
             file=file,
             tips=report.tips,
-            refs=refs,
+            refs={name: ids[name] for name in states if name in ids},
             excluded=report.excluded,
             records=report.records,
             kinds=report.kinds,
@@ -81,8 +71,8 @@ def export(call: Call, file: str, states: tuple[str, ...], exclude: tuple[str, .
         return
     tips = format_count(len(report.tips), "snapshot")
     call.out.line(f"{file} brings {tips}: {format_count(report.records, 'record')}, {format_size(report.bytes)}")
-    if left_out:
-        needed = ", ".join(short_id(snapshot.id) for snapshot in left_out)
+    if report.excluded:
+        needed = ", ".join(map(short_id, report.excluded))
         call.out.line(f"a receiver must have {needed}")
 
 
@@ -95,7 +85,9 @@ def export(call: Call, file: str, states: tuple[str, ...], exclude: tuple[str, .
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--ref", metavar="NAME", help="Point the ref NAME at the bundle's one snapshot.")
 @click.option("--refs", is_flag=True, help="Take over the refs that the bundle names.")
-@click.option("--limit", type=SIZE, metavar="SIZE", help="Refuse what unpacks to more than this (default: 256GiB).")
+@click.option(
+    "--limit", type=SIZE, metavar="SIZE", help="Refuse what unpacks to more than this beyond 64 times its length."
+)
 def adopt(call: Call, file: str, ref: str | None, refs: bool, limit: int | None) -> None:
     """Verify the bundle FILE and take what it brings into the store; - is stdin.
 
@@ -117,7 +109,7 @@ def adopt(call: Call, file: str, ref: str | None, refs: bool, limit: int | None)
         wanted = {ref: _only_tip(report.tips)} if ref is not None else dict(report.refs) if refs else {}
         moves = _move_refs(store, wanted)
         grace_seconds = store.settings.grace_seconds
-    lines = [call.shell_line("refs", "delete" if move.old is None else "undo", move.name) for move in moves]
+    lines = [call.shell_line("refs", "undo", move.name) for move in moves]
     if call.out.as_json:
         call.out.json(
             file=file,

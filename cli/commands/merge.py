@@ -173,8 +173,8 @@ def _merge(
         resolved.append(conflict)
         return resolve
 
-    branch = store.branch(mine)
-    left = branch.merge(other, base=store.branch() if base is None else base, resolve=choose).conflicts
+    branch, report = store.merge(mine, other, base=store.branch() if base is None else base, resolve=choose)
+    left = report.conflicts
     identity = None if base is None else base.id
     if not left:
         return Merged("merged", identity, branch, mine, resolved)
@@ -212,7 +212,7 @@ def _print_plan(call: Call, head: dict[str, Any], result: Merged, changes: Itera
 
 def _print(call: Call, head: dict[str, Any], result: Merged, merged: Snapshot, changed: int) -> None:
     name, old, theirs = head["ref"], head["old"], head["theirs"]
-    undo = call.shell_line("refs", "delete" if old is None else "undo", name)
+    undo = call.shell_line("refs", "undo", name)
     if call.out.as_json:
         undo_line = None if merged.id == old else undo
         call.out.json(**head, **_json(result), new=merged.id, changed=changed, undo=undo_line)

@@ -50,11 +50,11 @@ def command(call: Call, words: tuple[str, ...], out: str | None, check: str | No
 
 
 def _prove(call: Call, state: str, key: str, out: str | None) -> None:
-    from casstore.tree import prove, verify_proof
+    from casstore.tree import verify_proof
 
     with call.read() as store:
         snapshot = store.resolve(state)
-        proof = prove(store.nodes, snapshot.roots, key)
+        proof = store.prove(snapshot, key)
     proven = verify_proof(snapshot.state_id, proof, key)
     to_stdout = out is None or out == "-"
     if not to_stdout:

@@ -59,7 +59,7 @@ def _changes(tree: StateTree, node: Node) -> list[Change] | None:
 
 
 def _print(call: Call, tree: StateTree, node: Node, changes: list[Change] | None) -> None:
-    from ..search_trees import action_words, cost_or_none, state_id_or_none, value_words
+    from ..search_trees import action_words, cost_or_none, state_id_or_none, value_words, why_no_cost
 
     path = [str(step.id) for step in node.path]
     if len(path) > MAX_LISTED:
@@ -71,15 +71,15 @@ def _print(call: Call, tree: StateTree, node: Node, changes: list[Change] | None
             ("node", str(node.id)),
             ("path", " ".join(path)),
             ("action", action_words(node.action)),
-            ("snapshot", "lost" if node.snapshot_id is None or state_id is None else node.snapshot_id.hex()),
+            ("snapshot", "none" if node.snapshot_id is None else node.snapshot_id.hex()),
             ("state id", "lost" if state_id is None else state_id.hex()),
             ("visits", f"{node.visits:,}"),
             ("value", value_words(node.value)),
             ("prior", f"{node.prior:.4g}"),
             ("weight", f"{tree.weight(node):.4g}"),
             *((f"stats {name}", f"{value:.6g}") for name, value in node.stats.items()),
-            ("own", "lost" if cost is None else exact_size(cost.own_bytes)),
-            ("shared with parent", "lost" if cost is None else exact_size(cost.shared_bytes)),
+            ("own", why_no_cost(tree, node) if cost is None else exact_size(cost.own_bytes)),
+            *([] if cost is None else [("shared with parent", exact_size(cost.shared_bytes))]),
             *(("also reached from", f"{edge.parent.id} {action_words(edge.action)}".rstrip()) for edge in node.merged),
         ]
     )

@@ -165,9 +165,15 @@ def test_a_bundle_that_is_damaged_is_not_adopted(history: Any, other: Any, bundl
     assert other.error("log", heads(history)["main"], code=3)["kind"] == "not-found"
 
 
-def test_a_limit_on_what_it_unpacks_to(other: Any, bundle: Path) -> None:
-    assert other.error("bundle", "adopt", bundle, "--limit", "100", code=10)["kind"] == "invalid-input"
-    assert other.json("bundle", "adopt", bundle, "--limit", "10MiB")["new_records"] > 0
+def test_a_limit_on_what_it_unpacks_to(history: Any, other: Any, tmp_path: Path) -> None:
+    top = tmp_path / "zeros"
+    top.mkdir()
+    (top / "x").write_bytes(bytes(8 << 20))
+    history("import", top, "--ref", "zeros")
+    history("bundle", "export", tmp_path / "b", "zeros")
+    assert (tmp_path / "b").stat().st_size < 64 << 10
+    assert other.error("bundle", "adopt", tmp_path / "b", "--limit", "100", code=10)["kind"] == "invalid-input"
+    assert other.json("bundle", "adopt", tmp_path / "b", "--limit", "1GiB")["new_records"] > 0
 
 
 def test_through_a_pipe(history: Any, other: Any) -> None:

@@ -116,6 +116,7 @@ def test_into_a_new_ref(history: Any, change: Any) -> None:
     assert history.json("merge", "try", "main", "--into", "same")["new"] == before["try"]
     assert history.error("merge", "main", "try", "--into", "same", code=6)["path"] == "same"
     assert history.error("merge", "main", "try", "--into", "a b", code=10)["path"] == "a b"
+    assert history.error("merge", "main", "try", "--into", "a b", "--dry-run", code=10)["path"] == "a b"
     assert heads(history) == {**before, "same": before["try"]}
 
 

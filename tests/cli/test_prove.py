@@ -82,6 +82,7 @@ def test_a_proof_as_json(history: Any, tmp_path: Path) -> None:
         None,
         str(tmp_path / "p"),
     )
+    assert history.json("prove", "main", "files/README.md", "--out", "-")["out"] is None
     assert made["id"] == history.json("log", "main")["snapshots"][0]["id"]
     assert made["entry"]["address"] == made["content"] == blake3.blake3(README).hexdigest()
 

@@ -227,36 +227,28 @@ def test_what_was_pruned_comes_free(searched: Any) -> None:
     assert searched.json("tree", "show", "search", "5")["changes"][0]["key"] == "objects/memory"
 
 
-def test_states_that_are_lost_are_named(searched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = StateTree.resume
-    node = next(node for node in searched.json("tree", "search")["nodes"] if node["id"] == 3)
-    lost = bytes.fromhex(node["snapshot"])
-
-    def resume(store: casstore.Store, ref: str) -> StateTree:
-        get = store.snapshots.fields
-
-        def fields(snapshot_id: casstore.Address) -> Any:
-            if snapshot_id == lost:
-                raise casstore.NotFoundError("gone.", address=lost)
-            return get(snapshot_id)
-
-        monkeypatch.setattr(type(store.snapshots), "fields", lambda self, snapshot_id: fields(snapshot_id))
-        tree = real(store, ref)
-        tree.missing[3] = casstore.Address(lost)
-        return tree
-
-    monkeypatch.setattr(StateTree, "resume", staticmethod(resume))
+def test_states_that_are_lost_are_named(searched: Any) -> None:
+    with casstore.open(searched.store) as store:
+        branch = store.branch("search")
+        del branch.objects["states/0000000003"]
+        record = branch.objects["nodes/0000000003"]
+        branch.objects["nodes/0000000003"] = {**record, "lost": "ab" * 32}
+        branch.commit(ref="search")
     result = searched("tree", "search")
-    assert [row[3] for row in rows(result.stdout)] == ["2.0 KiB", "100 B", "lost", "lost", "0 B", "200 B"]
+    assert [row[3] for row in rows(result.stdout)] == ["2.0 KiB", "100 B", "lost", "parent lost", "0 B", "200 B"]
     assert result.stderr == "casstore: the states of 1 node are lost: 3\n"
     seen = searched.json("tree", "search")
     assert seen["missing"] == [3]
-    assert [(node["lost"], node["own_bytes"]) for node in seen["nodes"]][2] == (True, None)
+    assert [node["lost"] for node in seen["nodes"]] == [False, False, True, False, False, False]
+    assert [node["own_bytes"] is None for node in seen["nodes"]] == [False, False, True, True, False, False]
     assert seen["nodes"][2]["state_id"] is None
-    shown = searched.text("tree", "show", "search", "3")
-    assert "snapshot:" in shown
-    assert shown.count(" lost\n") == 4
+    lines = searched.text("tree", "show", "search", "3").splitlines()
+    facts = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    assert (facts["state id"], facts["own"], facts["snapshot"]) == ("lost", "lost", "ab" * 32)
+    assert "changes" not in facts
     assert searched.json("tree", "show", "search", "3")["changes"] is None
+    assert searched.json("tree", "show", "search", "5")["changes"] is None
+    assert searched.json("tree", "prune", "search", "--keep-best", "0", "--dry-run")["plan"]["own_bytes"] == 300
 
 
 def test_words_that_make_no_sense(searched: Any) -> None:

@@ -8,16 +8,21 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pytest
 from blake3 import blake3
 
 import casstore
-from casstore.address import Address, event_address
+from casstore.address import Address, content_address, event_address, node_address, snapshot_address
 from casstore.collection.bundle import AdoptReport, StorageReader, adopt_bundle, export_bundle
+from casstore.errors import CasstoreError, CorruptionError
 from casstore.format.bundle import Manifest, encode_manifest
 from casstore.format.canonical import canonical_json
-from casstore.format.entry import INLINE_BYTES, Entry, file_entry
-from casstore.format.kinds import EVENT, RAW
+from casstore.format.chunk_list import encode_chunk_list
+from casstore.format.entry import INLINE_BYTES, Entry, encode_entry, file_entry
+from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, NODE, RAW, SNAPSHOT
+from casstore.format.node import encode_node, join_key
 from casstore.format.record import HEADER_BYTES, Record, check_record, encode_record
+from casstore.format.snapshot import SnapshotFields, encode_snapshot
 from casstore.snapshots import Snapshot
 from casstore.tree import build
 
@@ -36,6 +41,9 @@ def on_disk(path: Path, config: casstore.Config = SMALL) -> casstore.Store:
 
 def noise(seed: int, size: int) -> bytes:
     return random.Random(seed).randbytes(size)
+
+
+FILES = {b"d%d/f%d" % (i % 7, i): noise(i, 40 * i) for i in range(60)}
 
 
 def entry_of(store: casstore.Store, data: bytes) -> Entry:
@@ -129,3 +137,58 @@ def pack(
 def pack_event(payload: bytes | dict[str, object]) -> bytes:
     data = payload if isinstance(payload, bytes) else canonical_json(payload)
     return encode_record(raw_record(EVENT, event_address(data), data))
+
+
+def refused(
+    store: casstore.Store, bundle: bytes, error: type[CasstoreError] | tuple[type[CasstoreError], ...] = CorruptionError
+) -> CasstoreError:
+    before = held(store), dict(store.refs), store.storage.backend.used_bytes()
+    with pytest.raises(CasstoreError) as caught:
+        adopt(store, bundle)
+    assert isinstance(caught.value, error), caught.value
+    assert (held(store), dict(store.refs), store.storage.backend.used_bytes()) == before
+    return caught.value
+
+
+# -- parts to make bundles of by hand
+
+
+def chunk(data: bytes) -> Record:
+    return raw_record(CHUNK, content_address(data), data)
+
+
+def chunk_list(address: bytes, pieces: Sequence[tuple[bytes, int]]) -> Record:
+    raw = encode_chunk_list(Address(address), [(Address(piece), length) for piece, length in pieces])
+    return raw_record(CHUNK_LIST, address, raw)
+
+
+def node(height: int, chunks: Sequence[bytes]) -> Record:
+    raw = encode_node(height, chunks)
+    return raw_record(NODE, node_address(raw), raw)
+
+
+def leaf(*items: tuple[bytes, Entry]) -> Record:
+    return node(0, [join_key(key, encode_entry(entry)) for key, entry in items])
+
+
+def snapshot(*parents: bytes, **roots: bytes) -> Record:
+    raw = encode_snapshot(
+        SnapshotFields(
+            roots={name: Address(root) for name, root in roots.items()},
+            parents=tuple(map(Address, parents)),
+            message="",
+            meta={},
+            time_ns=1,
+        )
+    )
+    return raw_record(SNAPSHOT, snapshot_address(raw), raw)
+
+
+def bundle_of(*records: Record) -> bytes:
+    return pack(records, [records[-1].address])
+
+
+def content_bundle(*records: Record, size: int, address: bytes | None = None) -> bytes:
+    """The records, and a state of one file: the content of the last of them, or of ``address``."""
+    top = leaf((b"f", file_entry(size, Address(address or records[-1].address))))
+    return bundle_of(*records, top, snapshot(files=top.address))

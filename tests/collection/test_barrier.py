@@ -442,3 +442,40 @@ def test_a_sweep_that_fails_leaves_the_store_usable(store: casstore.Store) -> No
     assert not backend.sweeping
     assert backend.watches() == []
     assert collect(store).deleted_objects > 3
+
+
+@pytest.mark.xfail(strict=True, reason="opening a content is no hit, so a sweep that has decided does not hear of it")
+def test_a_content_opened_while_its_list_goes_is_whole_or_gone(store: casstore.Store) -> None:
+    content = noise(20_000, 1)
+    address = store.put(content)
+    backend: Any = store.storage.backend
+    original = backend.delete
+    opened: list[bytes | None] = []
+    reading: list[threading.Thread] = []
+    deleted = threading.Event()
+
+    def read() -> None:
+        try:
+            with store.open_content(address) as file:
+                deleted.wait(5)
+                opened.append(file.read())
+        except casstore.NotFoundError as error:
+            # Said by the opening, not by a read of what was opened.
+            opened.append(None if error.address == address else b"")
+
+    def delete(addresses: Sequence[Address]) -> int:
+        if not reading:
+            reading.append(threading.Thread(target=read))
+            reading[0].start()
+            reading[0].join(0.05)
+        number: int = original(addresses)
+        return number
+
+    backend.delete = delete
+    try:
+        collect(store)
+    finally:
+        del backend.delete
+        deleted.set()
+    reading[0].join()
+    assert opened in ([content], [None])

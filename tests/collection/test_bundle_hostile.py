@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import io
-import random
 import struct
 import sys
-from collections.abc import Iterator, Sequence
 
 import pytest
 import zstandard
@@ -18,83 +16,32 @@ from hypothesis import strategies as st
 import casstore
 from casstore.address import Address, content_address, node_address, snapshot_address
 from casstore.collection.bundle import adopt_bundle
-from casstore.errors import CasstoreError, CorruptionError, FormatVersionError, InvalidInputError, NotFoundError
-from casstore.format.chunk_list import encode_chunk_list
-from casstore.format.entry import Entry, encode_entry, file_entry, snapshot_entry, value_entry
+from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError, NotFoundError
+from casstore.format.entry import encode_entry, file_entry, snapshot_entry, value_entry
 from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, NODE, SNAPSHOT, ZSTD
 from casstore.format.node import Summary, encode_child, encode_node, join_key
 from casstore.format.record import Record, encode_record
-from casstore.format.snapshot import SnapshotFields, encode_snapshot
-from casstore.tree import Nodes, build, check_tree
 from tests.collection.bundles import (
     adopt,
+    bundle_of,
+    chunk,
+    chunk_list,
+    content_bundle,
     export,
     files_of,
     held,
+    leaf,
     memory,
+    node,
     noise,
     pack,
     pack_event,
     raw_record,
+    refused,
+    snapshot,
     state,
     unpack,
 )
-from tests.tree.plain import MemoryRecords
-
-
-def refused(
-    store: casstore.Store, bundle: bytes, error: type[CasstoreError] | tuple[type[CasstoreError], ...] = CorruptionError
-) -> CasstoreError:
-    before = held(store), dict(store.refs), store.storage.backend.used_bytes()
-    with pytest.raises(CasstoreError) as caught:
-        adopt(store, bundle)
-    assert isinstance(caught.value, error), caught.value
-    assert (held(store), dict(store.refs), store.storage.backend.used_bytes()) == before
-    return caught.value
-
-
-# -- parts to make bundles of
-
-
-def chunk(data: bytes) -> Record:
-    return raw_record(CHUNK, content_address(data), data)
-
-
-def chunk_list(address: bytes, pieces: Sequence[tuple[bytes, int]]) -> Record:
-    raw = encode_chunk_list(Address(address), [(Address(piece), length) for piece, length in pieces])
-    return raw_record(CHUNK_LIST, address, raw)
-
-
-def node(height: int, chunks: Sequence[bytes]) -> Record:
-    raw = encode_node(height, chunks)
-    return raw_record(NODE, node_address(raw), raw)
-
-
-def leaf(*items: tuple[bytes, Entry]) -> Record:
-    return node(0, [join_key(key, encode_entry(entry)) for key, entry in items])
-
-
-def snapshot(*parents: bytes, **roots: bytes) -> Record:
-    raw = encode_snapshot(
-        SnapshotFields(
-            roots={name: Address(root) for name, root in roots.items()},
-            parents=tuple(map(Address, parents)),
-            message="",
-            meta={},
-            time_ns=1,
-        )
-    )
-    return raw_record(SNAPSHOT, snapshot_address(raw), raw)
-
-
-def bundle_of(*records: Record) -> bytes:
-    return pack(records, [records[-1].address])
-
-
-def content_bundle(*records: Record, size: int, address: bytes | None = None) -> bytes:
-    """The records, and a state of one file: the content of the last of them, or of ``address``."""
-    top = leaf((b"f", file_entry(size, Address(address or records[-1].address))))
-    return bundle_of(*records, top, snapshot(files=top.address))
 
 
 def small_bundle() -> tuple[casstore.Store, bytes]:
@@ -415,125 +362,6 @@ def test_nodes_of_the_store_are_not_trusted_without_a_snapshot() -> None:
     parent = snapshot(objects=conflict.address)
     adopt(store, bundle_of(conflict, parent))
     refused(store, bundle_of(snapshot(parent.address, files=conflict.address)))
-
-
-class Plain:
-    """A tree taken apart: leaves have encoded entries, others have keys, children and what they claim is below."""
-
-    def __init__(self, height: int, items: list[tuple[bytes, bytes | Plain, Summary | None]]) -> None:
-        self.height = height
-        self.items = items
-
-    @classmethod
-    def of(cls, nodes: Nodes, address: Address) -> Plain:
-        found = nodes.get(address)
-        if not found.height:
-            return cls(0, [(key, found.chunk(i), None) for i, key in enumerate(found.keys)])
-        return cls(
-            found.height,
-            [(key, cls.of(nodes, child), None) for key, child in zip(found.keys, found.children, strict=True)],
-        )
-
-    def nodes(self) -> Iterator[Plain]:
-        yield self
-        for _, below, _ in self.items:
-            if isinstance(below, Plain):
-                yield from below.nodes()
-
-    def encode(self, out: dict[Address, Record]) -> tuple[Address, Summary]:
-        chunks = []
-        total = [0, 0, 0]
-        for key, below, claim in self.items:
-            if isinstance(below, Plain):
-                address, summary = below.encode(out)
-                summary = claim or summary
-                chunks.append(encode_child(key, address, summary))
-            else:
-                summary = Summary(1, 1, 1)
-                chunks.append(below)
-            total = [one + other for one, other in zip(total, summary, strict=True)]
-        record = node(self.height, chunks)
-        out[record.address] = record
-        return record.address, Summary(*total)
-
-
-def spoil(tree: Plain, rng: random.Random) -> None:
-    """One change somewhere that leaves every address right."""
-    target = rng.choice([found for found in tree.nodes() if len(found.items) > 1])
-    i = rng.randrange(len(target.items) - 1)
-    items = target.items
-    key, below, _ = items[i]
-    change = rng.randrange(6)
-    if change == 0:
-        items[i], items[i + 1] = items[i + 1], items[i]
-    elif change == 1:
-        del items[i]
-    elif change == 2 and isinstance(below, Plain):
-        items[i] = key, below, Summary(rng.randrange(1, 5), 1, 1)
-    elif change == 3 and isinstance(below, Plain):
-        items[i] = key + b"0", below, None
-    elif change == 4 and isinstance(below, Plain):
-        following = items[i + 1][1]
-        assert isinstance(following, Plain)
-        below.items += following.items
-        del items[i]
-    elif isinstance(below, Plain):
-        items[i] = key, Plain(below.height + rng.choice((-1, 1)) if below.height else 1, below.items), None
-    else:
-        items[i] = (b"k0" + key, join_key(b"k0" + key, encode_entry(file_entry(1, inline=b"y"))), None)
-
-
-KEYS = [b"k%02d%s" % (i, end) for i in range(40) for end in (b"", b"-x", b".y", b"/a", b"/b", b"/c/d", b"0", b"1")]
-
-
-@given(st.integers(0, 2**32), st.integers(0, 12), st.integers(0, 2), st.booleans(), st.booleans())
-def test_trees_are_refused_like_by_the_plain_check(
-    seed: int, edits: int, spoilt: int, tree: bool, with_base: bool
-) -> None:
-    rng = random.Random(seed)
-    clear = [key for key in KEYS if key.startswith(b"k%02d" % 0) or rng.random() < 0.8]
-    content = {key for key in clear if not any(key.startswith(other + b"/") for other in clear)}
-    store = memory()
-    base_records: dict[Address, Record] = {}
-    scratch = Nodes(MemoryRecords(), 1 << 24)
-    entry = file_entry(1, inline=b"x")
-    root = build(scratch, [(key, entry) for key in sorted(content)], tree=tree)
-    assert root
-    Plain.of(scratch, root).encode(base_records)
-    name = "files" if tree else "objects"
-    base = snapshot(**{name: root})
-    report = adopt(store, bundle_of(*base_records.values(), base))
-    for _ in range(edits):
-        content ^= {rng.choice(KEYS)}
-    # With or without a path that is both a directory and an entry.
-    if rng.random() < 0.5:
-        content -= {key for key in content if any(key.startswith(other + b"/") for other in content)}
-    changed = build(scratch, [(key, entry) for key in sorted(content)])
-    assert changed
-    shape = Plain.of(scratch, changed)
-    for _ in range(spoilt):
-        spoil(shape, rng)
-    records: dict[Address, Record] = {}
-    new_root, _ = shape.encode(records)
-    everything = Nodes(
-        MemoryRecords({address: record.stored for address, record in (base_records | records).items()}), 1 << 24
-    )
-    try:
-        check_tree(everything, new_root, tree=tree)
-        sound = True
-    except CorruptionError:
-        sound = False
-    tip = snapshot(*([base.address] if with_base else []), **{name: new_root})
-    # What a maker leaves out that knows the base, and one that does not.
-    fresh = [record for address, record in records.items() if not with_base or address not in base_records]
-    bundle = pack([*fresh, tip], [tip.address])
-    if sound:
-        adopt(store, bundle)
-        store.refs["x"] = store.snapshot(tip.address)
-        store.verify()
-    else:
-        refused(store, bundle)
-    assert report.tips == (base.address,)
 
 
 def test_nothing_may_come_along() -> None:

@@ -324,10 +324,13 @@ def test_verify_beside_a_collection_sees_no_damage(tmp_path: Path, monkeypatch: 
     with open_backend("segments", tmp_path / "store") as store:
         commit(store, {f"{number:03}": noise(300, number) for number in range(60)}, ref="main")
         commit(store, {"b": noise(9000, 99)}, ref="other")
+        commit(store, {"c": noise(9000, 98)}, ref="next")
 
         def tell(self: _Verifier, phase: str, done: int) -> None:
-            if phase == "nodes" and "main" in store.refs:
+            if phase == "nodes" and len(store.refs) == 3:
+                # One that is being looked at, and one whose turn is still to come.
                 del store.refs["main"]
+                del store.refs["next"]
                 collect(store)
 
         monkeypatch.setattr(_Verifier, "_tell", tell)

@@ -102,6 +102,14 @@ def test_repeated_chunks_are_kept_once() -> None:
     assert storage.backend.used_bytes() < 3 * len(block) + 20 * 2000
 
 
+def test_a_chunk_is_compressed_once_however_often_it_occurs() -> None:
+    data = noise(2, 3000) * 20
+    items = content.cut_content(content_address(data), data, memory().chunker.lengths(data), lambda _: False)
+    assert len({address for _, address, _ in items}) == len(items) > 2
+    assert [kind for kind, _, _ in items].count(CHUNK_LIST) == 1
+    assert items[-1][0] == CHUNK_LIST
+
+
 @pytest.fixture(params=[2, 3, 4])
 def few_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Lists of a few pieces, so that small contents have lists of lists of lists."""
@@ -396,6 +404,20 @@ def test_a_list_that_claims_a_terabyte_takes_no_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_piece_that_is_far_too_long_is_not_read_to_its_end() -> None:
+    backend = Counting()
+    storage = memory(backend=backend)
+    piece = storage.put(b"12345")
+    inner, outer = content_address(b"inner"), content_address(b"outer")
+    plant(storage, inner, [(piece, 5)] * 1000)
+    plant(storage, outer, [(inner, 5)])
+    for reader in all_readers(storage, outer):
+        backend.reads.clear()
+        with pytest.raises(CorruptionError, match="not as long"):
+            reader()  # type: ignore[operator]
+        assert len(backend.reads) <= 4
 
 
 def test_lists_that_nest_too_deep_or_for_ever() -> None:

@@ -234,6 +234,8 @@ def test_an_index_that_points_beyond_the_segment(scratch: Path) -> None:
     os.truncate(segment, 3500)
     opened = open_small(path, segment_bytes=1 << 20)
     storage = opened.storage
+    storage.put(b"something else")
+    storage.sync()
     assert storage.backend.doubtful
     assert storage.get(addresses[0]) == datas[0]
     missing = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.errors import CasstoreError, ClosedError, LockedError
+from casstore.errors import ClosedError, LockedError
 from casstore.storage.lock import FileLock, remove_dead
 from tests.storage.stores import noise
 
@@ -96,8 +96,9 @@ def test_a_file_of_another_user_counts_as_alive(scratch: Path, monkeypatch: pyte
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "open", refuse)
-    assert not remove_dead(str(scratch / "lock"), lambda: pytest.fail("removed"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert not remove_dead(str(scratch / "lock"), lambda: pytest.fail("removed"))
 
 
 def in_child(action: Callable[[], None]) -> str:
@@ -108,6 +109,8 @@ def in_child(action: Callable[[], None]) -> str:
         pid = os.fork()
     if not pid:
         said = ""
+        # A child that hangs dies of it.
+        signal.alarm(20)
         try:
             action()
         except BaseException as error:
@@ -116,10 +119,10 @@ def in_child(action: Callable[[], None]) -> str:
             os.write(writing, said.encode())
             os._exit(0)
     os.close(writing)
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
     said = os.read(reading, 100).decode()
     os.close(reading)
-    return said
+    return said if status == 0 else f"died of {status}"
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -168,27 +171,14 @@ def test_a_forked_child_owns_nothing(scratch: Path, backend: str, read_only: boo
     store.close()
 
 
-def test_a_forked_child_may_open_the_store_anew(scratch: Path) -> None:
+def test_a_forked_child_cannot_open_a_store_anew(scratch: Path) -> None:
+    """LevelDB's thread stays behind in the parent: closing the index would wait for it for ever."""
     path = str(scratch / "store")
-    store = casstore.open(path)
-    address = store.put(b"content")
-    store.sync()
-
-    def read() -> None:
-        with casstore.open(path, read_only=True) as mine:
-            if mine.get(address) != b"content":
-                raise RuntimeError
-        with casstore.open(path):
-            pass
-
-    assert in_child(read) == "LockedError"
-    store.close()
-
-    def write() -> None:
-        with casstore.open(path) as mine:
-            mine.put(b"from the child")
-
-    assert in_child(write) == ""
+    casstore.open(path).close()
+    for read_only in (False, True):
+        assert in_child(lambda mode=read_only: casstore.open(path, read_only=mode)) == "StorageError"  # type: ignore[misc]
+    assert os.listdir(os.path.join(path, "readers")) == []
+    casstore.open(path).close()
 
 
 def test_a_child_of_a_busy_parent_does_not_hang(scratch: Path) -> None:
@@ -218,24 +208,23 @@ def test_a_store_in_memory_is_the_childs_own(scratch: Path) -> None:
         store.get(address)
 
 
-def test_every_error_of_a_closed_store_is_one_of_ours(scratch: Path) -> None:
-    for place in (str(scratch / "store"), ":memory:"):
-        store = casstore.open(place)
-        address = store.put(b"content")
-        snapshot = store.add_snapshot(roots={})
-        store.refs["main"] = snapshot
-        store.close()
-        for action in (
-            lambda: store.get(address),
-            lambda: address in store,
-            lambda: store.put(b"more"),
-            lambda: store.open_content(address),
-            lambda: list(store.storage.get_many([address])),
-            lambda: store.refs["main"],
-            lambda: list(store.refs),
-            lambda: store.refs.__setitem__("other", snapshot),
-            store.sync,
-        ):
-            with pytest.raises(CasstoreError) as caught:
-                action()
-            assert isinstance(caught.value, ClosedError)
+@pytest.mark.parametrize("place", ["store", ":memory:"])
+def test_every_error_of_a_closed_store_is_one_of_ours(scratch: Path, place: str) -> None:
+    store = casstore.open(place if place == ":memory:" else scratch / place)
+    address = store.put(b"content")
+    snapshot = store.add_snapshot(roots={})
+    store.refs["main"] = snapshot
+    store.close()
+    for action in (
+        lambda: store.get(address),
+        lambda: address in store,
+        lambda: store.put(b"more"),
+        lambda: store.open_content(address),
+        lambda: list(store.storage.get_many([address])),
+        lambda: store.refs["main"],
+        lambda: list(store.refs),
+        lambda: store.refs.__setitem__("other", snapshot),
+        store.sync,
+    ):
+        with pytest.raises(ClosedError):
+            action()

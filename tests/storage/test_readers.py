@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,9 @@ def test_a_store_that_takes_no_writes_is_read_without_a_pin(scratch: Path, monke
     assert reader.copy.pin is None
     copies = [name for name in os.listdir(scratch) if name.startswith("casstore-reader-")]
     assert len(copies) == 1
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if not pid:
         reader.close()
         os._exit(0)

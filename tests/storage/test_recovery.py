@@ -121,6 +121,11 @@ def test_a_bit_flipped_in_the_index_costs_no_ref_and_no_content(scratch: Path, s
     """Everything in the index is in the segments too, so damage to it is found and mended, never believed."""
     path = str(scratch / "store")
     contents, names = filled(path)
+    opened = open_small(path)
+    # So many chunks that the index has several blocks: those with refs, and others.
+    contents[opened.storage.put(noise(50, 60_000))] = noise(50, 60_000)
+    opened.close()
+    del opened
     draw = random.Random(seed)
     index = os.path.join(path, "index")
     victim = draw.choice(sorted(n for n in os.listdir(index) if n.endswith(".ldb") or n.startswith("MANIFEST")))
@@ -146,9 +151,11 @@ def test_batches_that_leveldb_dropped_are_missed(scratch: Path) -> None:
     path = str(scratch / "store")
     opened = open_small(path, segment_bytes=1 << 20)
     contents = {}
+    # More than two blocks of LevelDB's log: it goes on behind a damaged one, and what is missing leaves a gap.
     for seed in range(60):
-        data = noise(seed, 200)
-        contents[opened.storage.put(data)] = data
+        for number in range(20):
+            data = noise(seed * 20 + number, 30)
+            contents[opened.storage.put(data)] = data
         opened.storage.sync()
     move(opened.storage, "main", next(iter(contents)))
     names = facts(opened)
@@ -158,6 +165,7 @@ def test_batches_that_leveldb_dropped_are_missed(scratch: Path) -> None:
     assert len(logs) == 1
     log = os.path.join(index, logs[0])
     size = os.path.getsize(log)
+    assert size > 2 * 32_768
     for place in range(20, size, size // 25):
         copy = str(scratch / f"flipped{place}")
         shutil.copytree(path, copy)
@@ -231,6 +239,35 @@ def test_adopted_events_are_applied_once(scratch: Path) -> None:
     }
     assert len(list(opened.storage.backend.facts(b"hmain\0"))) == 2
     assert opened.storage.backend.next_event() == number + 1
+    opened.close()
+
+
+def test_an_old_event_that_compaction_copied_is_not_made_again(scratch: Path) -> None:
+    path = str(scratch / "store")
+    files = FaultyFiles(path)
+    opened = open_small(path, files=files)
+    first, second = opened.storage.put(b"first"), opened.storage.put(b"second")
+    move(opened.storage, "main", first)
+    opened.storage.put(noise(1, 4000))
+    opened.storage.put(noise(2, 900))
+    move(opened.storage, "main", second)
+    names = facts(opened)
+    events = [entry.segment for _, entry in opened.storage.backend.scan() if entry.kind == EVENT]
+    assert len(set(events)) == 2
+    images: list[str] = []
+
+    def before(call: Call) -> None:
+        if call.name == "sync" and not images:
+            images.append(str(scratch / "image"))
+            files.crash_copy(images[0], keep_bytes=10**9, keep_names=True)
+
+    files.before = before
+    opened.storage.backend.compact([1])
+    opened.close()
+    opened = open_small(images[0])
+    copied = [entry.segment for _, entry in opened.storage.backend.scan() if entry.kind == EVENT]
+    assert max(copied) > max(events)
+    assert facts(opened) == names
     opened.close()
 
 
