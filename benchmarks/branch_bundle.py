@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -47,17 +48,20 @@ def measure(options: Options) -> Measured:
     kinds: dict[str, Callable[[random.Random], Any]] = {"random bytes": random_bytes, "JSON": json_value}
     with scratch(options.work, "bundle") as work:
         for name, make in kinds.items():
-            runs, synced = [], []
+            runs, synced, processor = [], [], []
             for repeat in range(options.repeat):
                 folder = work / f"{name}-{repeat}"
                 folder.mkdir()
                 with casstore.open(str(folder / "writer")) as writer:
                     paths = export(writer, folder, make, objects, bundles, seed=repeat)
                     records = counted(writer, paths[0], objects)
+                    start = time.process_time()
                     runs.append(spread(each(partial(adopt, writer), paths[1:])))
+                    processor.append((time.process_time() - start) / bundles)
                     synced.append(once(writer.sync))
             least = best(runs)
             note = f"p50 {fine_milliseconds(least['p50'])}; {records:,} records a bundle"
+            note += f"; processor time {fine_milliseconds(min(processor))} each"
             note += f"; one sync after all of them {fine_milliseconds(min(synced))}"
             what = f"adopting a bundle of {objects:,} objects, {name}, p95"
             found.goals.append(

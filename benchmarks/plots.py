@@ -25,14 +25,14 @@ def check() -> None:
 
 def plain(value: float, place: object = None) -> str:
     """A number as people write it."""
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
 
 
 def draw(curve: Curve, folder: Path) -> Path:
     """The file that was drawn, ``folder/NAME.png``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     folder.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
@@ -49,13 +49,15 @@ def draw(curve: Curve, folder: Path) -> Path:
         if high / low < 30:
             middle = (low * high) ** 0.5
             axes.set_ylim(middle / 30**0.5, middle * 30**0.5)
-        # Minor marks get numbers only where there are few major ones.
         for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            axis.set_major_formatter(FuncFormatter(plain))
-            axis.set_minor_formatter(FuncFormatter(plain) if high / low < 5 else NullFormatter())
+            if high / low < 300:  # powers of ten alone would leave one or two numbers
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(plain))
     axes.set_title(curve.title, fontsize=11)
     axes.set_xlabel(curve.x)
     axes.set_ylabel(curve.y)

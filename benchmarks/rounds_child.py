@@ -60,7 +60,8 @@ def run(path: Path, rounds: int, checkpoints: int, *, traced: bool) -> dict[str,
                 collect(store)
                 gc.collect()
                 memory = tracemalloc.get_traced_memory()[0] if traced else resident_bytes()
-                steps.append({"round": number, "memory": memory, "store": size_of(path), "nodes": len(tree)})
+                step = {"round": number, "memory": memory, "store": size_of(path), "nodes": len(tree)}
+                steps.append({**step, **{name: size_of(path / name) for name in ("segments", "index")}})
                 if traced and number in (rounds // checkpoints, rounds):
                     marks.append(tracemalloc.take_snapshot())
     found: dict[str, Any] = {"steps": steps, "seconds": time.perf_counter() - started, "rounds": rounds}

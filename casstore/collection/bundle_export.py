@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import io
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,6 +95,8 @@ def export_bundle(
     # Refused before anything is written rather than at the end.
     encode_manifest(Manifest(tips=chosen, refs=names, excluded=excluded, records=0, digest=bytes(32)))
     if not isinstance(target, (str, os.PathLike)):
+        if not hasattr(target, "write") or isinstance(target, io.TextIOBase):
+            raise InvalidInputError(f"cannot write to {type(target).__name__}; give a path, or a file in binary mode.")
         return _export(reader, BundleOutput(writer(target)), chosen, excluded, names, same_chunks)
     files = files or OsFiles()
     path = os.fspath(target)

@@ -81,7 +81,7 @@ class BundleFile:
         self.size = found.st_size
 
     def _measure(self, file: BinaryIO) -> None:
-        if not hasattr(file, "seekable"):
+        if not hasattr(file, "seekable") or isinstance(file, io.TextIOBase):
             raise InvalidInputError(f"{type(file).__name__} is no bundle; give a path, or a file in binary mode.")
         self._file = file
         if file.seekable():

@@ -65,7 +65,7 @@ def start(path: str, config: Config, evaluate: Evaluate) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = _Worker(path, config, evaluate)
     # Not atexit: a process of a pool does not run what is registered there.
-    Finalize(_worker, _worker.close, exitpriority=0)
+    Finalize(None, _worker.close, exitpriority=0)
 
 
 def work(state: Address, bundle: str | None) -> Answer:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casstore.address import Address
-from casstore.errors import NotFoundError
+from casstore.errors import CorruptionError, NotFoundError
+from casstore.snapshots.history import shallow_ids
 from casstore.snapshots.snapshot import Snapshots
 
 
@@ -15,10 +16,14 @@ def best_common_ancestors(snapshots: Snapshots, ours: Iterable[Address], theirs:
 
     A snapshot counts as its own ancestor. What was given up on purpose ends a history there.
 
+    Raises:
+        CorruptionError: An ancestor is missing that nobody gave up; a base found without it could be a wrong one.
+
     *Cost*: reads the history of both sides once.
     """
     parents: dict[Address, tuple[Address, ...]] = {}
-    reached = [_ancestors(snapshots, list(side), parents) for side in (ours, theirs)]
+    shallow = shallow_ids(snapshots.storage)
+    reached = [_ancestors(snapshots, list(side), parents, shallow) for side in (ours, theirs)]
     common = reached[0] & reached[1]
     # With a snapshot all its ancestors are common, so a parent of a common one is never among the best.
     beaten = {parent for snapshot in common for parent in parents[snapshot]}
@@ -26,7 +31,10 @@ def best_common_ancestors(snapshots: Snapshots, ours: Iterable[Address], theirs:
 
 
 def _ancestors(
-    snapshots: Snapshots, waiting: list[Address], parents: dict[Address, tuple[Address, ...]]
+    snapshots: Snapshots,
+    waiting: list[Address],
+    parents: dict[Address, tuple[Address, ...]],
+    shallow: set[Address],
 ) -> set[Address]:
     found: set[Address] = set()
     while waiting:
@@ -35,9 +43,15 @@ def _ancestors(
             continue
         if snapshot not in parents:
             try:
-                parents[snapshot] = snapshots.fields(snapshot).parents
+                above = snapshots.fields(snapshot).parents
             except NotFoundError:
-                continue
+                raise CorruptionError(
+                    f"the snapshot {snapshot.hex()} of this history is missing; run `casstore verify`, or name the base.",
+                    address=snapshot,
+                ) from None
+            if snapshot in shallow:
+                above = tuple(parent for parent in above if snapshots.storage.contains(parent))
+            parents[snapshot] = above
         found.add(snapshot)
         waiting.extend(parents[snapshot])
     return found

@@ -228,6 +228,8 @@ def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> 
                 if not clean:
                     index.close(clean=False)
             if clean:
+                # From here on a crash must not find the mark of the last close and trust this index.
+                index.write({})
                 return index
         shutil.rmtree(folder)
     index = LevelIndex(folder, create=True, sync=sync)

@@ -116,9 +116,9 @@ class LevelIndex:
         except (plyvel.Error, RuntimeError) as error:
             raise self._reading_error(error) from None
 
-    def _reading_error(self, error: Exception) -> CasstoreError:
+    def _reading_error(self, error: Exception) -> Exception:
         if isinstance(error, RuntimeError):
-            return ClosedError("the store is closed; open it again.")
+            return ClosedError("the store is closed; open it again.") if self._db.closed else error
         if not _is_damage(error):
             return StorageError(f"the index cannot be read ({_text(error)}).", path=self._path)
         return CorruptionError(
@@ -142,7 +142,7 @@ class LevelIndex:
                     delete(batch_key(number - KEPT_BATCHES))
         except (plyvel.Error, RuntimeError) as error:
             if isinstance(error, RuntimeError):
-                raise ClosedError("the store is closed; open it again.") from None
+                raise self._reading_error(error) from None
             raise StorageError(
                 f"the index cannot be written ({_text(error)}); free space and open the store again.", path=self._path
             ) from None

@@ -167,7 +167,7 @@ def rebuild_index(
                     changes = {}
             if end >= size:
                 break
-            following = segments.find_record(segment, end)
+            following = segments.resume(segment, end)
             if following is None:
                 break
             suspect = True

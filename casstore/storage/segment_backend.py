@@ -267,7 +267,7 @@ class SegmentBackend(IndexedBackend):
                     if end >= info.total_bytes:
                         break
                     damaged_from = end
-                    following = self._files.find_record(info.segment, end + 1)
+                    following = self._files.resume(info.segment, end)
                 except FileNotFoundError:
                     # Compaction removed it since the list was made.
                     break

@@ -106,6 +106,21 @@ class SegmentFiles:
         more = os.pread(fd, max(_WINDOW_BYTES, wanted), base + place + len(rest))
         return rest + more, base + place, 0
 
+    def resume(self, segment: int, damaged: int) -> int | None:
+        """Offset of the first intact record behind the damaged one at ``damaged``; None where there is none.
+
+        The damaged header's own length is believed where an intact record follows: a content may hold whole records,
+        of this store or another, which must not be taken for the store's.
+        """
+        fd = OpenSegment(self.path(segment))
+        try:
+            following = damaged + HEADER_BYTES + decode_header(os.pread(fd.fd, HEADER_BYTES, damaged)).stored_bytes
+            length = HEADER_BYTES + decode_header(os.pread(fd.fd, HEADER_BYTES, following)).stored_bytes
+            check_record(os.pread(fd.fd, length, following))
+            return following
+        except (CorruptionError, FormatVersionError):
+            return self.find_record(segment, damaged + 1)
+
     def find_record(self, segment: int, start: int) -> int | None:
         """Offset of the first intact record at or after ``start``, past damaged bytes; None where there is none."""
         fd = OpenSegment(self.path(segment))

@@ -129,7 +129,13 @@ class Storage:
             CorruptionError: Also later, by any read that meets damage.
         """
         pin = PinHandle(self.pins, "content", check_address(address))
-        return ContentFile(RawContent(address, self._resolve, pin))
+        file = ContentFile(RawContent(address, self._resolve, pin))
+        # A sweep that has decided by now has not seen the pin; the hit tells it, or tells us that it is too late.
+        entry = self.backend.find(address)
+        if entry is None or not self.backend.hit(address, entry):
+            file.close()
+            raise NotFoundError(f"the content {address.hex()} was collected just now.", address=address)
+        return file
 
     def check_content(self, address: Address) -> None:
         """Reads a content chunk by chunk and compares it with its address, with bounded memory.

@@ -187,13 +187,13 @@ def _merge(
     )
 
 
-def _json(result: Merged) -> dict[str, Any]:
+def _json(result: Merged, state_id: Address) -> dict[str, Any]:
     from ..described import conflict_json
 
     return {
         "outcome": result.outcome,
         "base": result.base,
-        "state_id": result.state_id,
+        "state_id": state_id,
         "resolved": [conflict_json(conflict) for conflict in result.resolved],
     }
 
@@ -202,7 +202,7 @@ def _print_plan(call: Call, head: dict[str, Any], result: Merged, changes: Itera
     if call.out.as_json:
         from ..described import change_json
 
-        call.out.json_stream({**head, **_json(result)}, "changes", map(change_json, changes))
+        call.out.json_stream({**head, **_json(result, result.state_id)}, "changes", map(change_json, changes))
         return
     for change in changes:
         call.out.line(f"{change.letter} {display_key(change.key)}")
@@ -215,7 +215,7 @@ def _print(call: Call, head: dict[str, Any], result: Merged, merged: Snapshot, c
     undo = call.shell_line("refs", "undo", name)
     if call.out.as_json:
         undo_line = None if merged.id == old else undo
-        call.out.json(**head, **_json(result), new=merged.id, changed=changed, undo=undo_line)
+        call.out.json(**head, **_json(result, merged.state_id), new=merged.id, changed=changed, undo=undo_line)
         return
     _print_resolved(call, result)
     if merged.id == old:

@@ -16,7 +16,7 @@ from ..session import Call, complete_state, store_command
 from ..units import format_count, format_size
 
 if TYPE_CHECKING:
-    from casstore.tree import Proven
+    from casstore import Proven
 
 
 @store_command(
@@ -50,7 +50,7 @@ def command(call: Call, words: tuple[str, ...], out: str | None, check: str | No
 
 
 def _prove(call: Call, state: str, key: str, out: str | None) -> None:
-    from casstore.tree import verify_proof
+    from casstore import verify_proof
 
     with call.read() as store:
         snapshot = store.resolve(state)
@@ -79,8 +79,8 @@ def _prove(call: Call, state: str, key: str, out: str | None) -> None:
 
 
 def _check(call: Call, path: str, state_id: str, key: str | None) -> None:
+    from casstore import verify_proof
     from casstore.address import parse_address
-    from casstore.tree import verify_proof
 
     identity = parse_address(state_id)
     proven = verify_proof(identity, _read(path), key)

@@ -18,7 +18,7 @@ from casstore_cli.main import cli
 from click.testing import CliRunner, Result
 
 import casstore
-from casstore.tree import verify_proof
+from casstore import verify_proof
 
 README = "".join(f"line {number}\n" for number in range(200)).encode()
 Check = Callable[..., Result]

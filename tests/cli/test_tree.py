@@ -65,6 +65,9 @@ def test_list_of_a_part(searched: Any) -> None:
     assert result.stderr.startswith("casstore: 3 of 6 nodes")
     assert len(rows(searched.text("tree", "--depth", "0", "search"))) == 1
     assert [row[0].strip() for row in rows(searched.text("tree", "search", "--depth", "2", "-n", "4"))][3] == "2"
+    assert len(rows(searched.text("tree", "search", "--depth", "1", "-n", "3"))) == 3
+    assert len(rows(searched.text("tree", "search", "--depth", "1", "-n", "0"))) == 3
+    assert len(searched.json("tree", "search", "--depth", "2")["nodes"]) == 5
     assert searched("tree", "search", "-n", "0").stderr == ""
     assert len(searched.json("tree", "search", "-n", "2")["nodes"]) == 2
     assert searched("tree", "search", "-n", "-1", code=2).stdout == ""
@@ -279,6 +282,7 @@ def test_options_of_all_commands_may_stand_anywhere(searched: Any) -> None:
         ("tree", "--store", store, "search", "--json"),
         ("tree", f"--store={store}", "--json", "list", "search"),
         ("tree", "--json", "show", "search", "1"),
+        ("tree", "--store", store, "show", "search", "1", "--json"),
     ):
         assert json.loads(searched(*words).stdout)["ref"] == "search"
 

@@ -444,7 +444,6 @@ def test_a_sweep_that_fails_leaves_the_store_usable(store: casstore.Store) -> No
     assert collect(store).deleted_objects > 3
 
 
-@pytest.mark.xfail(strict=True, reason="opening a content is no hit, so a sweep that has decided does not hear of it")
 def test_a_content_opened_while_its_list_goes_is_whole_or_gone(store: casstore.Store) -> None:
     content = noise(20_000, 1)
     address = store.put(content)

@@ -13,7 +13,9 @@ import pytest
 import casstore
 from casstore.address import Address, content_address
 from casstore.collection.bundle import BundleInfo, StorageReader, adopt_bundle, export_bundle, read_bundle
+from casstore.collection.bundle_reception import Reception
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, ReadOnlyError, StorageError
+from casstore.format.kinds import CHUNK_LIST, NODE, RAW, SNAPSHOT
 from casstore.testing.faults import FaultyFiles
 from tests.collection.bundles import FILES, adopt, export, files_of, held, memory, noise, on_disk, state, unpack
 
@@ -68,6 +70,27 @@ def test_adopted_states_are_kept_by_the_report_and_then_by_a_ref(tmp_path: Path)
     target.refs.pop("x")
     target.plan_gc(grace_seconds=0, undo_keep_seconds=0).execute()
     assert not target.storage.contains(tip.id)
+    target.close()
+
+
+def test_a_collection_in_the_middle_of_an_adoption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = memory(), on_disk(tmp_path / "target")
+    base = state(source, FILES)
+    adopt(target, export(source, base))
+    # Nothing keeps the base now but what the adoption meets.
+    tip = state(source, {**FILES, b"more": noise(1, 400)}, [base])
+    put = Reception.put
+
+    def collect_and_put(self: Reception) -> tuple[int, int]:
+        target.plan_gc(grace_seconds=0).execute()
+        result = put(self)
+        target.plan_gc(grace_seconds=0).execute()
+        return result
+
+    monkeypatch.setattr(Reception, "put", collect_and_put)
+    for bundle in (export(source, tip), export(source, tip, exclude=[base])):
+        report = adopt(target, bundle)
+        assert files_of(target, report.tips[0]) == {**FILES, b"more": noise(1, 400)}
     target.close()
 
 
@@ -161,6 +184,40 @@ def test_a_bundle_that_changes_while_it_is_adopted(tmp_path: Path, monkeypatch: 
     assert held(target) == {}
 
 
+class Shifty(io.BytesIO):
+    """A bundle of which a part reads differently when it is read alone."""
+
+    part = other = b""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        return self.other if data == self.part else data
+
+
+def test_what_is_read_once_more_is_verified_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = memory(), memory()
+    data = noise(1, 5000)
+    tip = state(source, {b"a": data, b"b": b"x" * 100})
+    bundle = export(source, tip)
+    monkeypatch.setattr("casstore.collection.bundle_file.MEMORY_BYTES", 0)
+    monkeypatch.setattr("casstore.collection.bundle_reception._NODE_CACHE_BYTES", 0)
+    monkeypatch.setattr("casstore.collection.bundle_reception._RECENT_BYTES", 0)
+    for record in unpack(bundle)[:-1]:
+        # Lists and snapshots are read again only by what lies behind them here.
+        if record.kind in (CHUNK_LIST, SNAPSHOT):
+            continue
+        file = Shifty(bundle)
+        file.part = record.stored
+        file.other = record.stored[:-1] + bytes([record.stored[-1] ^ 1])
+        if record.kind == NODE and record.encoding == RAW:
+            file.other = record.stored.replace(b"x" * 100, b"y" * 100)
+        assert file.other != file.part
+        with pytest.raises(CorruptionError):
+            adopt_bundle(target.storage, target.nodes, file)
+    adopt_bundle(target.storage, target.nodes, Shifty(bundle))
+    assert files_of(target, tip.id)[b"a"] == data
+
+
 def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
     target = memory()
     os.mkfifo(tmp_path / "pipe")
@@ -168,8 +225,9 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(error) as caught:
             adopt_bundle(target.storage, target.nodes, tmp_path / name)
         assert caught.value.path == str(tmp_path / name)  # type: ignore[attr-defined]
-    with pytest.raises(InvalidInputError):
-        adopt_bundle(target.storage, target.nodes, 5)  # type: ignore[arg-type]
+    for wrong in (5, io.StringIO("text")):
+        with pytest.raises(InvalidInputError, match="binary"):
+            adopt_bundle(target.storage, target.nodes, wrong)  # type: ignore[arg-type]
 
 
 def test_a_failed_export_leaves_the_old_bundle(tmp_path: Path) -> None:
@@ -203,6 +261,9 @@ def test_bad_requests() -> None:
     with pytest.raises(InvalidInputError, match="32 bytes"):
         export_bundle(reader, file, ["main"])  # type: ignore[list-item]
     assert file.getvalue() == b""
+    for wrong in (5, io.StringIO()):
+        with pytest.raises(InvalidInputError, match="binary"):
+            export_bundle(reader, wrong, [tip.id])  # type: ignore[arg-type]
     missing = Address(bytes(32))
     for arguments in ({"tips": [missing]}, {"tips": [tip.id], "exclude": [missing]}, {"tips": [tip.roots["files"]]}):
         with pytest.raises(NotFoundError):

@@ -214,6 +214,23 @@ def test_bytes_that_are_not_those_of_the_address(kind: int) -> None:
                 bundle_of(raw_record(kind, address, raw), snapshot(files=address)),
                 (CorruptionError, FormatVersionError),
             )
+    # A bundle that is sound in all else: every address is there, and what refers to it fits.
+    data, other = noise(1, 300), noise(2, 300)
+    lists = chunk_list(content_address(data), [(content_address(data[:150]), 150), (content_address(data[150:]), 150)])
+    parts = [chunk(data[:150]), chunk(data[150:]), lists]
+    top = leaf((b"f", file_entry(300, content_address(data))))
+    good = [*parts, top, snapshot(files=top.address)]
+    adopt(memory(), bundle_of(*good))
+    swapped = {
+        CHUNK: (0, other[:150]),
+        CHUNK_LIST: (2, chunk_list(content_address(other), [(parts[0].address, 150), (parts[1].address, 150)]).stored),
+        NODE: (3, leaf((b"g", file_entry(300, content_address(data)))).stored),
+        SNAPSHOT: (4, snapshot(objects=top.address).stored),
+    }
+    place, raw = swapped[kind]
+    bad = [*good]
+    bad[place] = raw_record(kind, good[place].address, raw)
+    refused(store, bundle_of(*bad))
     # The right address of something that cannot be decoded.
     for raw in (b"", b"x", b"\x01\0\x01", b"{}", noise(2, 300)):
         for record in (raw_record(NODE, node_address(raw), raw), raw_record(SNAPSHOT, snapshot_address(raw), raw)):
@@ -278,7 +295,7 @@ def test_lists_that_lie() -> None:
     refused(store, content_bundle(chunk_list(whole, [(a, 200), (b, 401)]), size=601))
     assert files_of(store, adopt(store, content_bundle(good, size=600)).tips[0]) == {b"f": data}
     # A lie about what is there already is refused as well, and changes nothing.
-    refused(store, content_bundle(*halves, chunk_list(whole, [(a, 200)]), size=200))
+    refused(store, content_bundle(halves[0], chunk_list(whole, [(a, 200)]), size=200))
     assert store.get(whole) == data
 
 
@@ -324,6 +341,32 @@ def test_keys_that_lead_out() -> None:
     for keys in ((b"b", b"a"), (b"a", b"a"), (b"a", b"a/b"), (b"a", b"a-b", b"a/b")):
         top = leaf(*[(key, file_entry(1, inline=b"x")) for key in keys])
         refused(store, bundle_of(top, snapshot(files=top.address)))
+
+
+def test_a_root_with_one_child() -> None:
+    store = memory()
+    bottom = leaf((b"a", file_entry(1, inline=b"x")))
+    upper = node(1, [encode_child(b"a", bottom.address, Summary(1, 1, 1))])
+    refused(store, bundle_of(bottom, upper, snapshot(files=upper.address)))
+
+
+def test_what_the_store_knows_to_be_damaged_does_not_count() -> None:
+    source, store = memory(), memory()
+    base = state(source, {b"%d" % i: noise(i, 300) for i in range(60)})
+    adopt(store, export(source, base))
+    store.refs["x"] = store.snapshot(base.id)
+    data = content_address(noise(3, 300))
+    listed = leaf((b"f", file_entry(300, data)))
+    for hurt, bundle, error in (
+        (base.id, export(source, state(source, {b"a": b"x"}), exclude=[base]), NotFoundError),
+        (base.id, bundle_of(snapshot(base.id)), CorruptionError),
+        (base.roots["files"], bundle_of(snapshot(objects=base.roots["files"])), CorruptionError),
+        (data, bundle_of(listed, snapshot(files=listed.address)), CorruptionError),
+    ):
+        store.storage.backend.mark_damaged(hurt)
+        refused(store, bundle, error)
+        adopt(store, export(source, base))
+        adopt(store, bundle)
 
 
 def test_a_chain_of_nodes_of_one_height() -> None:

@@ -179,16 +179,7 @@ def test_after_a_lost_segment_refs_must_be_accepted(tmp_path: Path) -> None:
             store.plan_gc(grace_seconds=0)
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        "segments",
-        pytest.param(
-            "files",
-            marks=pytest.mark.xfail(strict=True, reason="a clean close hides what was written between it and a crash"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("backend", ["segments", "files"])
 def test_a_move_that_a_crash_cut_short_does_not_come_back_later(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

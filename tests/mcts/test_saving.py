@@ -244,8 +244,7 @@ def test_a_ref_that_names_something_else_is_left_alone() -> None:
         saved = tree.save("tree")
         assert tree.save("copy") == saved
         with pytest.raises(ConflictError):
-            grown_again = StateTree(store)
-            grown_again.save("tree")
+            StateTree(store).save("tree")
         other = resume(store, "tree")
         other.create_node(other.root)
         other.save("tree")
@@ -318,7 +317,11 @@ def test_what_cannot_be_resumed_or_saved(tmp_path: Path) -> None:
         ("tree", [], CorruptionError),
         ("tree", {"version": 1, "root": 9, "next_id": 10, "settings": {}}, CorruptionError),
         (node_key(NODES, 2), {"edges": []}, CorruptionError),
-        (node_key(NODES, 2), {"edges": [[9, None, 1.0, 0, 0.0]], "expanded": False, "parent": 1, "stats": {}}, CorruptionError),
+        (
+            node_key(NODES, 2),
+            {"edges": [[9, None, 1.0, 0, 0.0]], "expanded": False, "parent": 1, "stats": {}},
+            CorruptionError,
+        ),
         (node_key(NODES, 2), {"edges": [], "expanded": False, "parent": 1, "stats": {}}, CorruptionError),
         (node_key(NODES, 3), {"edges": [], "expanded": False, "parent": 4, "stats": {}}, CorruptionError),
         (node_key(NODES, 7), {"edges": [], "expanded": False, "parent": 1, "stats": {}}, CorruptionError),
@@ -346,7 +349,9 @@ RECORD = st.fixed_dictionaries(
     optional={"lost": JSON, "more": JSON},
 )
 SETTINGS = st.dictionaries(st.sampled_from(["history", "merge_transpositions"]), JSON)
-HEADERS = st.fixed_dictionaries({"version": st.just(1) | JSON, "root": JSON, "next_id": JSON, "settings": SETTINGS | JSON})
+HEADERS = st.fixed_dictionaries(
+    {"version": st.just(1) | JSON, "root": JSON, "next_id": JSON, "settings": SETTINGS | JSON}
+)
 
 
 @given(RECORD | JSON, HEADERS | JSON, st.text())

@@ -245,7 +245,13 @@ def test_hooks(tree: StateTree) -> None:
     node = tree.create_node(tree.root, {"files/b": b"2"})
     other = tree.create_node(tree.root, {"files/c": b"2"})
     tree.backtrack_to(node)
-    assert seen == [("forked", 0, True), ("created", 1, True), ("forked", 0, True), ("created", 2, True), ("forked", 1, True)]
+    assert seen == [
+        ("forked", 0, True),
+        ("created", 1, True),
+        ("forked", 0, True),
+        ("created", 2, True),
+        ("forked", 1, True),
+    ]
     seen.clear()
     tree.collapse(node)
     assert seen == [("pruned", 0, True), ("pruned", 2, True), ("collapsed", 1, True)]

@@ -14,10 +14,8 @@ pytest.register_assert_rewrite("casstore.testing.backends")
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """A folder in memory where there is one: crash sweeps open hundreds of stores, and what is synced is simulated."""
-    if os.access("/dev/shm", os.W_OK):
-        with tempfile.TemporaryDirectory(prefix="casstore-test-", dir="/dev/shm") as folder:
-            yield Path(folder)
-    else:
-        yield tmp_path
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="casstore-test-", dir=memory) as folder:
+        yield Path(folder)

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 from casstore.compression import decompress
 from casstore.osfile import OsFiles
@@ -13,6 +16,11 @@ from casstore.storage.memory_backend import MemoryBackend
 from casstore.storage.recovery import open_index
 from casstore.storage.segment_backend import SegmentBackend
 from casstore.testing.backends import BackendSuite
+
+
+@pytest.fixture
+def tmp_path(scratch: Path) -> Path:
+    return scratch
 
 
 class TestSegments(BackendSuite):
