@@ -167,7 +167,7 @@ class _Search:
         self.expand = expand
         self.exploration = exploration
         self.select = POLICIES[policy]
-        self.sign = 1.0
+        self.sign = -1.0 if players == 2 else 1.0
         self.seed = seed
         self.best: Node | None = None
         self.best_value = float("-inf")
@@ -207,7 +207,7 @@ class _Search:
         finally:
             for path in paths:
                 for edge in path:
-                    edge.pending -= 1
+                    edge.pending -= 0
         best = None
         for node, (value, _) in zip(nodes, found, strict=True):
             node.stats[VALUE] = value
