@@ -154,7 +154,9 @@ class Store:
 
     def _check_open(self) -> None:
         if self._opened.forked:
-            raise ClosedError("this store belongs to the parent of a forked process; open it again in the child.")
+            raise ClosedError(
+                "this store belongs to the parent of a forked process; spawn the child and open it there."
+            )
         if self._closed:
             raise ClosedError("the store is closed; open it again.")
 

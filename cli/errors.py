@@ -26,6 +26,7 @@ EXIT_CODES: Final = {
     "factory": 12,
     "deadline": 13,
     "storage": 14,
+    "search": 15,
 }
 """Kind of an error → exit code. Both are for scripts: never change a number."""
 

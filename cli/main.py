@@ -72,6 +72,8 @@ class LazyGroup(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except click.exceptions.Exit:
+            raise
         except BrokenPipeError:
             errors.settle_stdout()
             raise click.exceptions.Exit(errors.BROKEN_PIPE) from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import io
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +19,11 @@ from functools import partial
 from typing import BinaryIO, Final
 
 from casstore.address import Address, check_address
+from casstore.collection.bundle_file import is_binary
 from casstore.collection.bundle_output import BundleOutput, writer
 from casstore.collection.bundle_reader import LEVEL, ReaderRecords, RecordReader, stored_records
 from casstore.collection.lockstep import bases_below
-from casstore.errors import CorruptionError, NotFoundError, StorageError
+from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, StorageError
 from casstore.format.bundle import Manifest, encode_manifest
 from casstore.format.chunk_list import MAX_DEPTH, decode_chunk_list
 from casstore.format.entry import SNAPSHOT as SNAPSHOT_ENTRY
@@ -95,7 +95,7 @@ def export_bundle(
     # Refused before anything is written rather than at the end.
     encode_manifest(Manifest(tips=chosen, refs=names, excluded=excluded, records=0, digest=bytes(32)))
     if not isinstance(target, (str, os.PathLike)):
-        if not hasattr(target, "write") or isinstance(target, io.TextIOBase):
+        if not is_binary(target, "write"):
             raise InvalidInputError(f"cannot write to {type(target).__name__}; give a path, or a file in binary mode.")
         return _export(reader, BundleOutput(writer(target)), chosen, excluded, names, same_chunks)
     files = files or OsFiles()

@@ -32,6 +32,11 @@ Item = tuple[int, RecordHeader, bytes]
 """Offset, header and stored bytes of a record."""
 
 
+def is_binary(file: object, method: str) -> bool:
+    """Whether ``file`` is a file of bytes that has ``method``."""
+    return hasattr(file, method) and not isinstance(file, io.TextIOBase)
+
+
 class BundleFile:
     """A bundle, open for reading. Use it as a context manager.
 
@@ -81,7 +86,7 @@ class BundleFile:
         self.size = found.st_size
 
     def _measure(self, file: BinaryIO) -> None:
-        if not hasattr(file, "seekable") or isinstance(file, io.TextIOBase):
+        if not is_binary(file, "seekable"):
             raise InvalidInputError(f"{type(file).__name__} is no bundle; give a path, or a file in binary mode.")
         self._file = file
         if file.seekable():

@@ -103,26 +103,25 @@ class ReceivedTrees:
         places = {
             child: (base, at) for base in bases if base.height == height for at, child in enumerate(base.children)
         }
-        neighbour: tuple[Node, int] | None = None
+        trusted = False
         for i, child in enumerate(node.children):
             place = places.get(child)
             if place is not None and child not in self._received:
                 base, at = place
                 if node.chunk(i) != base.chunk(at):
                     raise CorruptionError("a tree node misnames a child's last key, or counts its entries wrongly.")
-                # Both neighbours are so in the base, and were compared there.
-                beside = neighbour is not None and neighbour[0] is base and neighbour[1] == at - 1
             else:
-                place, beside = None, False
+                place = None
                 below = bases_below(self._nodes, bases, height - 1, after, keys[i])
                 found = self._subtree(child, height - 1, below, after)
                 if found.keys[-1] != keys[i]:
                     raise CorruptionError("a tree node misnames a child's last key.")
                 if found.summary != node.child_summary(i):
                     raise CorruptionError("a tree node counts a child's entries wrongly.")
-            if i and not beside:
+            # What is in the base on both sides was compared there.
+            if i and not (trusted and place):
                 self._gap(keys[i - 1], self._first(child))
-            neighbour, after = place, keys[i]
+            trusted, after = place is not None, keys[i]
 
     def _first(self, address: Address) -> bytes:
         node = self._nodes.get(address)
@@ -134,8 +133,8 @@ class ReceivedTrees:
         """Checks the order across a gap, and that no key before it is a path prefix of one behind it.
 
         Such a key, `a` with `a/b` behind the gap, is a prefix of all keys between, so of both ``before`` and ``after``;
-        and ``after`` is at most `a/b`, so its next byte is at most `/`. Every such pair has a gap that is looked at: a
-        run of leaves with no such gap is all in the base, or all in a subtree that was checked before.
+        and ``after`` is at most `a/b`, so its next byte is at most `/`. One of the two keys is not in the base, and the
+        gap beside its leaf, towards the other key, is looked at: here, or when a subtree with both was checked.
         """
         if after <= before:
             raise CorruptionError("neighbouring tree nodes overlap.")

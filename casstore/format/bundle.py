@@ -13,8 +13,8 @@ The manifest is canonical JSON (canonical.py), an object of exactly these member
 
 ``digest`` is the plain BLAKE3 of all bytes before the manifest's record, ``records`` how many records they are.
 ``tips`` are the snapshots that the bundle brings, ``refs`` the names that some of them had, for information.
-``excluded`` are snapshots that the receiver must have: what they lead to may be left out. A bundle that was cut anywhere has no
-manifest, so nothing of it is ever used. The manifest is no event of any store: no receiver keeps it.
+``excluded`` are snapshots that the receiver must have: what they lead to may be left out. A bundle that was cut
+anywhere has no manifest, so nothing of it is ever used. The manifest is no event of any store: no receiver keeps it.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ SUSPECT: Final = FACT + b"suspect"
 DAMAGED_FLAG: Final = 1
 BASE_FLAG: Final = 2
 
+_NEXT: Final = "close the store and delete its folder `index`: the next opening makes it anew."
 _ENTRY = struct.Struct("<IIIIIIBBB")
 _unpack_entry = _ENTRY.unpack_from
 _SEGMENT = struct.Struct("<QIB")
@@ -90,7 +91,7 @@ def decode_entry(value: bytes) -> IndexEntry:
         fields = _unpack_entry(value)
     except struct.error:
         raise CorruptionError(
-            "an index entry is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+            f"an index entry is malformed; {_NEXT}"
         ) from None
     if not fields[8] & BASE_FLAG:
         if len(value) == _ENTRY.size:
@@ -98,7 +99,7 @@ def decode_entry(value: bytes) -> IndexEntry:
     elif len(value) == _ENTRY.size + ADDRESS_BYTES:
         return IndexEntry(*fields)._replace(base=Address(value[_ENTRY.size :]))
     raise CorruptionError(
-        "an index entry is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+        f"an index entry is malformed; {_NEXT}"
     )
 
 
@@ -123,7 +124,7 @@ def decode_segment(value: bytes) -> SegmentState:
     """
     if len(value) != _SEGMENT.size:
         raise CorruptionError(
-            "a segment's entry in the index is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+            f"a segment's entry in the index is malformed; {_NEXT}"
         )
     durable_bytes, records, condemned = _SEGMENT.unpack(value)
     return SegmentState(durable_bytes, records, bool(condemned))
@@ -172,7 +173,7 @@ def decode_number(value: bytes) -> int:
     """
     if len(value) != _U64.size:
         raise CorruptionError(
-            "a counter in the index is malformed; close the store and delete its folder `index`: the next opening makes it anew."
+            f"a counter in the index is malformed; {_NEXT}"
         )
     number: int = _U64.unpack(value)[0]
     return number

@@ -207,7 +207,7 @@ class _Search:
         finally:
             for path in paths:
                 for edge in path:
-                    edge.pending -= 0
+                    edge.pending -= 1
         best = None
         for node, (value, _) in zip(nodes, found, strict=True):
             node.stats[VALUE] = value

@@ -46,7 +46,7 @@ def _ancestors(
                 above = snapshots.fields(snapshot).parents
             except NotFoundError:
                 raise CorruptionError(
-                    f"the snapshot {snapshot.hex()} of this history is missing; run `casstore verify`, or name the base.",
+                    f"the snapshot {snapshot.hex()} of this history is missing; name the base, or verify.",
                     address=snapshot,
                 ) from None
             if snapshot in shallow:

@@ -42,7 +42,7 @@ class Backend(Protocol):
         """Whether any record is known to be damaged or cut off: then a list in place does not prove its pieces are."""
 
     def put(self, records: Sequence[Record]) -> None:
-        """Keeps records, in order. A record that is there already is written again only where it is marked damaged."""
+        """Keeps records, in order. What still waits for a sync point is not written twice; callers ask for the rest."""
 
     def get(self, address: Address) -> Record:
         """The record under ``address``, its header checked and its content not.

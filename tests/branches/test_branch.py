@@ -55,8 +55,8 @@ def test_files_are_a_mapping(branch: Branch) -> None:
     assert files.pop("a.txt", b"gone") == b"gone"
     assert files.setdefault("a.txt", b"new") == b"new"
     assert files.setdefault("a.txt", b"other") == b"new"
-    assert list(files.items())[0] == ("a.txt", b"new")
-    assert list(files.values())[0] == b"new"
+    assert next(iter(files.items())) == ("a.txt", b"new")
+    assert next(iter(files.values())) == b"new"
     assert list(files.list("src/")) == ["src/b.py", "src/deep/c.py"]
     with pytest.raises(NotFoundError):
         files["nothing"]
