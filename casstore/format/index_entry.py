@@ -90,17 +90,13 @@ def decode_entry(value: bytes) -> IndexEntry:
     try:
         fields = _unpack_entry(value)
     except struct.error:
-        raise CorruptionError(
-            f"an index entry is malformed; {_NEXT}"
-        ) from None
+        raise CorruptionError(f"an index entry is malformed; {_NEXT}") from None
     if not fields[8] & BASE_FLAG:
         if len(value) == _ENTRY.size:
             return IndexEntry(*fields)
     elif len(value) == _ENTRY.size + ADDRESS_BYTES:
         return IndexEntry(*fields)._replace(base=Address(value[_ENTRY.size :]))
-    raise CorruptionError(
-        f"an index entry is malformed; {_NEXT}"
-    )
+    raise CorruptionError(f"an index entry is malformed; {_NEXT}")
 
 
 class SegmentState(NamedTuple):
@@ -123,9 +119,7 @@ def decode_segment(value: bytes) -> SegmentState:
         CorruptionError: Not a segment's state.
     """
     if len(value) != _SEGMENT.size:
-        raise CorruptionError(
-            f"a segment's entry in the index is malformed; {_NEXT}"
-        )
+        raise CorruptionError(f"a segment's entry in the index is malformed; {_NEXT}")
     durable_bytes, records, condemned = _SEGMENT.unpack(value)
     return SegmentState(durable_bytes, records, bool(condemned))
 
@@ -172,8 +166,6 @@ def decode_number(value: bytes) -> int:
         CorruptionError: Not 8 bytes.
     """
     if len(value) != _U64.size:
-        raise CorruptionError(
-            f"a counter in the index is malformed; {_NEXT}"
-        )
+        raise CorruptionError(f"a counter in the index is malformed; {_NEXT}")
     number: int = _U64.unpack(value)[0]
     return number
