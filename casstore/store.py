@@ -394,11 +394,13 @@ class Store:
         tips: list[Address] = []
         names: dict[str, Address] = {}
         records: dict[Address, Record] = {}
-        held: list[Snapshot] = []
+        held: list[object] = []
         for state in states:
             if isinstance(state, Branch):
-                tip, more = branch_overlay(self.storage, state)
-                records.update(more)
+                overlay = branch_overlay(self.storage, state)
+                held.append(overlay)
+                tip = overlay.tip
+                records.update(overlay.records)
             else:
                 snapshot = self.resolve(state)
                 held.append(snapshot)

@@ -3,16 +3,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from casstore.address import Address, snapshot_address
 from casstore.branches import Branch
+from casstore.branches.folding import ScratchNodes
 from casstore.format.kinds import CHUNK, NODE, SNAPSHOT
 from casstore.format.record import Record
 from casstore.format.snapshot import encode_snapshot
 from casstore.storage import Storage
 
 
-def branch_overlay(storage: Storage, branch: Branch, message: str = "") -> tuple[Address, dict[Address, Record]]:
-    """The snapshot that a commit of the branch would make, and the records that the store lacks for it.
+class BranchOverlay(NamedTuple):
+    """The snapshot that a commit of a branch would make.
+
+    Attributes:
+        tip: Its id, 32 bytes.
+        records: What the store lacks for it, by address.
+        scratch: Keeps what the state shares with the store from the collector; hold it for as long as ``records``.
+    """
+
+    tip: Address
+    records: dict[Address, Record]
+    scratch: ScratchNodes
+
+
+def branch_overlay(storage: Storage, branch: Branch, message: str = "") -> BranchOverlay:
+    """What a commit of the branch would put.
 
     Nothing is written; a branch that is as it started still gets a snapshot of its own.
     """
@@ -28,4 +45,4 @@ def branch_overlay(storage: Storage, branch: Branch, message: str = "") -> tuple
     encoded = encode_snapshot(fields)
     tip = snapshot_address(encoded)
     records[tip] = storage.record(SNAPSHOT, tip, encoded)
-    return tip, records
+    return BranchOverlay(tip, records, scratch)

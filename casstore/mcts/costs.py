@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from casstore.format.snapshot import STATE_ROOTS
+from casstore.mcts.lineage import own_changes
 from casstore.snapshots import Change
 from casstore.tree import summary
 
@@ -35,12 +36,20 @@ def cost_of(node: Node) -> NodeCost:
     Raises:
         NotFoundError: Its state or its parent's is lost.
     """
-    branch = node.open()
-    total = _state_bytes(branch)
-    if node.edge is None:
-        return NodeCost(total, 0)
-    own = _own_bytes(node.edge.parent.open().diff(branch))
+    total = _state_bytes(node.open())
+    own = total if node.edge is None else own_bytes_of(node)
     return NodeCost(own, total - own)
+
+
+def own_bytes_of(node: Node) -> int:
+    """The first part of ``cost_of``, for a fraction of the cost; of the root all. Raises as that."""
+    branch = node.open()
+    parent = node.parent
+    if parent is None or node._store is None:
+        return _state_bytes(branch)
+    above = parent.open()
+    changes = own_changes(node._store, branch, above)
+    return _own_bytes(above.diff(branch) if changes is None else changes)
 
 
 def _state_bytes(branch: Branch) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import casstore
 from casstore.branches import Branch
 from casstore.errors import CasstoreError
-from casstore.mcts.lineage import rebased
+from casstore.mcts.lineage import own_changes, rebased
 
 STEP = st.tuples(
     st.sampled_from(["set", "delete", "prefix"]),
@@ -46,6 +46,10 @@ def test_both_ways_give_one_state(
         change(parent, above)
         child = parent.fork()
         change(child, own)
+        expected = list(parent.diff(child))
+        listed = own_changes(store, child, parent)
+        if listed is not None:
+            assert sorted(listed, key=lambda change: change.key.encode()) == expected
         onto = store.branch(parent.fork().commit())
         found = rebased(store, child, parent, onto)
         if found is None:
@@ -66,6 +70,9 @@ def test_keys_that_come_and_go() -> None:
         child = parent.fork()
         del child.files["new"]
         child.files["a"] = b"again"
+        changes = own_changes(store, child, parent)
+        assert changes is not None
+        assert [(change.letter, change.key) for change in changes] == [("A", "files/a"), ("D", "files/new")]
         found = rebased(store, child, parent, store.branch(parent.fork().commit()))
         assert found is not None
         assert dict(found.files) == {"a": b"again"}
@@ -76,6 +83,7 @@ def test_another_base_is_not_guessed_at() -> None:
     with casstore.open(":memory:") as store:
         parent, child = store.branch(), store.branch()
         assert rebased(store, child, parent, store.branch()) is None
+        assert own_changes(store, child, parent) is None
         used = parent.fork()
         used.files["a"] = b"1"
         assert rebased(store, parent.fork(), parent, used) is None
