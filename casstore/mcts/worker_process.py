@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from casstore.address import Address, snapshot_address
-from casstore.format.kinds import CHUNK, NODE, SNAPSHOT
-from casstore.format.snapshot import encode_snapshot
+from casstore.address import Address
 from casstore.store import Store, open_store
 
 if TYPE_CHECKING:
     from casstore.branches import Branch
     from casstore.config import Config
-    from casstore.format.record import Record
     from casstore.mcts.evaluation import Evaluate
 
 
@@ -85,30 +82,19 @@ def work(state: Address, bundle: str | None) -> Answer:
 
 def export_branch(store: Store, branch: Branch, path: str) -> bool:
     """Writes what a branch of a read-only store changed as a bundle; False where that is nothing."""
+    from casstore.collection.branch_overlay import branch_overlay
     from casstore.collection.bundle import OverlayReader, StorageReader, export_bundle
 
     start = branch.start
-    fields, scratch, contents = branch.snapshot_fields("evaluated")
-    if start is not None and start.roots == fields.roots:
+    if next(branch.changes(), None) is None:
         return False
-    storage = store.storage
-    records: dict[Address, Record] = {}
-    for address, data in contents.items():
-        if len(data) > storage.chunker.whole_bytes:
-            records.update((record.address, record) for record in storage.records_of(address, data))
-        else:
-            records[address] = storage.record(CHUNK, address, data)
-    for address, node in scratch.fresh.items():
-        records[address] = storage.record(NODE, address, node.raw)
-    encoded = encode_snapshot(fields)
-    tip = snapshot_address(encoded)
-    records[tip] = storage.record(SNAPSHOT, tip, encoded)
+    overlay = branch_overlay(store.storage, branch, "evaluated")
     # Not by its path: the parent adopts it at once, so it need not be durable.
     with open(path, "xb") as file:
         export_bundle(
-            OverlayReader(records, StorageReader(storage)),
+            OverlayReader(overlay.records, StorageReader(store.storage)),
             file,
-            [tip],
+            [overlay.tip],
             exclude=() if start is None else [start.id],
             same_chunks=True,
         )
