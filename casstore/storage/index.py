@@ -128,9 +128,12 @@ class LevelIndex:
         )
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self._write(changes, self._sync)
+
+    def _write(self, changes: Mapping[bytes, bytes | None], sync: bool) -> None:
         number = self._number + 1
         try:
-            with self._db.write_batch(sync=self._sync) as batch:
+            with self._db.write_batch(sync=sync) as batch:
                 put, delete = batch.put, batch.delete
                 for key, value in changes.items():
                     if value is None:
@@ -164,8 +167,9 @@ class LevelIndex:
     def close(self, *, clean: bool) -> None:
         try:
             if clean:
-                self.write({CLEAN: encode_number(self._number + 1)})
-                # Compacting a range without keys only flushes the write buffer, so the next open replays no log.
+                # Compacting a range without keys only flushes the write buffer, so the next open replays no log. The
+                # flush is synced, so the mark need not be: without it the close was no clean one, and that is true.
+                self._write({CLEAN: encode_number(self._number + 1)}, False)
                 self._db.compact_range(start=_AFTER_ALL_KEYS, stop=_AFTER_ALL_KEYS + b"\0")
         finally:
             self._db.close()

@@ -108,7 +108,6 @@ def make_store(path: str, config: Config, files: OsFiles) -> None:
         for name in names:
             with contextlib.suppress(FileExistsError):
                 files.make_folder(os.path.join(path, name))
-        files.replace_file(os.path.join(path, layout.CONFIG), encode_settings(Settings()))
         files.replace_file(os.path.join(path, layout.SUPERBLOCK), encode_superblock(block))
         parent = os.path.dirname(os.path.abspath(path))
         files.sync_folder(parent)

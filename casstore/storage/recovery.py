@@ -56,6 +56,8 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
     folder = os.path.join(path, layout.INDEX)
     _finish_rebuild(path, files)
     if not os.path.isdir(folder):
+        if not SegmentFiles(path).on_disk():
+            return _new_index(folder, path, files, sync)
         return rebuild_index(path, files, decompress, sync=sync)
     try:
         index = LevelIndex(folder, sync=sync)
@@ -70,6 +72,13 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
         pass
     index.close(clean=False)
     return rebuild_index(path, files, decompress, sync=sync, suspect=lost)
+
+
+def _new_index(folder: str, path: str, files: OsFiles, sync: bool) -> LevelIndex:
+    """The index of a store that holds nothing; one that a crash left half-made is damaged, and made anew."""
+    index = LevelIndex(folder, create=True, sync=sync)
+    files.sync_folder(path)
+    return index
 
 
 def _lacks_segments(path: str, index: LevelIndex) -> bool:

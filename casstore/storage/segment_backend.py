@@ -183,7 +183,8 @@ class SegmentBackend(IndexedBackend):
 
     def _end_segment(self) -> None:
         if self._fd >= 0:
-            self._sync_segment()
+            if self._writing in self._dirty:
+                self._sync_segment()
             self._states[self._writing] = SegmentState(self._lengths[self._writing], self._records, False)
             os.close(self._fd)
             self._fd = -1

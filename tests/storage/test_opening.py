@@ -47,7 +47,7 @@ def test_a_new_store(scratch: Path) -> None:
         assert store.settings == Settings()
         first = store.store_id
         assert len(first) == 32
-    assert sorted(os.listdir(path)) == ["config", "index", "lock", "readers", "segments", "superblock", "workspaces"]
+    assert sorted(os.listdir(path)) == ["index", "lock", "readers", "segments", "superblock", "workspaces"]
     assert os.stat(path).st_mode & 0o777 == 0o700
     assert os.stat(path / "superblock").st_mode & 0o777 == 0o600
     with casstore.open(path, create=False) as store:

@@ -47,7 +47,7 @@ def test_an_index_that_is_gone_or_broken_is_made_anew(scratch: Path, how: str, b
     assert_holds(opened, contents, names)
     assert opened.storage.backend.fact(SUSPECT) is None
     opened.close()
-    assert sorted(os.listdir(path))[:3] == ["config", "index", "lock"]
+    assert sorted(os.listdir(path))[:2] == ["index", "lock"]
     opened = open_small(path)
     assert_holds(opened, contents, names)
     opened.close()
