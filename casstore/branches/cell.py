@@ -25,14 +25,15 @@ class Cell:
     """One value: its entry, and its bytes as long as the store need not have them.
 
     Attributes:
-        entry: What the key maps to. While ``data`` is set, an address in it may still be missing (``None``).
         data: The bytes, or None where they are inline or in the store.
     """
 
-    __slots__ = ("__weakref__", "_budget", "_pin", "data", "entry")
+    __slots__ = ("__weakref__", "_budget", "_entry", "_pattern", "_pin", "data")
 
     def __init__(self, entry: Entry, data: bytes | None = None, budget: PendingBudget | None = None) -> None:
-        self.entry = entry
+        # A pending cell shares a pattern of its entry with all of its type; an entry of its own takes 97 bytes.
+        self._entry: Entry | None = entry if budget is None else None
+        self._pattern = None if budget is None else budget.pattern(entry)
         self.data = data
         self._budget = budget
         self._pin: PinHandle | None = None
@@ -41,6 +42,23 @@ class Cell:
         budget = self._budget
         if budget is not None and self.data is not None:
             budget.released.append(len(self.data))
+
+    @property
+    def entry(self) -> Entry:
+        """What the key maps to. While ``data`` is set, an address in it may still be missing (``None``)."""
+        # Once the bytes are gone there is an entry, so what is missing first is there at the second look.
+        while True:
+            entry, data, pattern = self._entry, self.data, self._pattern
+            if entry is not None:
+                return entry
+            if data is not None and pattern is not None:
+                return pattern._replace(size=len(data))
+
+    @property
+    def kind(self) -> int:
+        """The entry's kind; never changes."""
+        pattern = self._pattern
+        return self.entry.kind if pattern is None else pattern.kind
 
     def hold(self, storage: Storage) -> None:
         """Pins what the entry's address names, a content or a snapshot, for as long as the cell lives.
@@ -69,7 +87,7 @@ class Cell:
         data = self.data
         entry = self.entry
         if entry.address is None and data is not None:
-            entry = self.entry = entry._replace(address=content_address(data))
+            entry = self._entry = entry._replace(address=content_address(data))
         return entry
 
     def store(self, storage: Storage) -> Entry:
@@ -88,7 +106,7 @@ class Cell:
 
     def _settle(self, address: Address, pin: PinHandle) -> None:
         self._pin = pin
-        self.entry = self.entry._replace(address=address)
+        self._entry = self.entry._replace(address=address)
         # Readers look at `data` first and at the entry's address second, so the bytes go last.
         self.data = None
 
@@ -112,13 +130,14 @@ WHITEOUT: Final = None
 class PendingBudget:
     """Bytes that wait in cells, store-wide; beyond the bound the oldest are spilled to the store."""
 
-    __slots__ = ("_cells", "_lock", "_max_bytes", "_purge_at", "_storage", "_used", "released")
+    __slots__ = ("_cells", "_lock", "_max_bytes", "_patterns", "_purge_at", "_storage", "_used", "released")
 
     def __init__(self, storage: Storage, max_bytes: int) -> None:
         self._storage = storage
         self._max_bytes = max_bytes
         self._used = 0
         self._cells: deque[weakref.ref[Cell]] = deque()
+        self._patterns: dict[tuple[int, str, int], Entry] = {}
         self._purge_at = _FEW_CELLS
         # Reentrant, as Python's collector may run somebody's destructor here, and that may set a key.
         self._lock = threading.RLock()
@@ -131,6 +150,14 @@ class PendingBudget:
         with self._lock:
             self._drain()
             return self._used
+
+    def pattern(self, entry: Entry) -> Entry:
+        """What the entries of a type have in common; one object for all of them."""
+        key = (entry.kind, entry.type_id, entry.type_version)
+        found = self._patterns.get(key)
+        if found is None:
+            found = self._patterns.setdefault(key, entry._replace(size=0, address=None, inline=None))
+        return found
 
     def _drain(self) -> None:
         while self.released:

@@ -57,14 +57,20 @@ class Keyed(MutableMapping[str, V]):
         if not isinstance(found, _Miss):
             return found
         raw = encode_key(key)
-        if delta.marks and delta.is_marked(key):
-            return None
-        if not key.isascii() and decode_key(raw) != key:
-            # UTF-8 spelled with surrogate escapes would be a second name of one key.
-            return None
         context = self._branch._context
         context.check_open()
-        return lookup(context.nodes, self._root(state), raw)
+        if delta.marks and delta.is_marked(key):
+            return None
+        root = self._root(state)
+        if root is None:
+            return None
+        memo = context.memo(root)
+        entry = memo.get(key, MISS)
+        if isinstance(entry, _Miss):
+            # UTF-8 spelled with surrogate escapes would be a second name of one key.
+            alias = not key.isascii() and decode_key(raw) != key
+            entry = memo[key] = None if alias else lookup(context.nodes, root, raw)
+        return entry
 
     def entry(self, key: str) -> Entry:
         """What ``key`` maps to, whatever its kind; its content may still be in memory only.
@@ -155,7 +161,7 @@ class Keyed(MutableMapping[str, V]):
                 number -= self._total(count(nodes, root, prefix=encode_key(mark)))
         counts, marks = self._counts, delta.marks
         for key, cell in delta.keys.items():
-            if cell is not None and counts(cell.entry.kind):
+            if cell is not None and counts(cell.kind):
                 number += 1
             if not marks or not delta.is_marked(key):
                 entry = lookup(nodes, root, encode_key(key))
@@ -264,7 +270,7 @@ class _Values(ValuesView[V]):
 
 def kind_of(found: Cell | Entry) -> int:
     """The kind of what a key maps to."""
-    return found.entry.kind if isinstance(found, Cell) else found.kind
+    return found.kind
 
 
 def begins(nodes: Nodes, root: Root, prefix: str) -> bool:
