@@ -36,11 +36,11 @@ from casstore.snapshots import Change, RefMove, Refs, Snapshot
 from casstore.storage import ContentFile, Pin, RecordInfo
 from casstore.store import Store
 from casstore.store import open_store as open  # noqa: A004  (the library is used as `casstore.open`)
-from casstore.tree.proof import Proven, verify_proof
 
 if TYPE_CHECKING:
     from casstore.branches import Branch, Conflict, MergeReport
     from casstore.collection import Damage, GcPlan, GcReport, Stats, VerifyReport
+    from casstore.tree.proof import Proven, verify_proof
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,8 @@ _LAZY = {
     "GcReport": "casstore.collection",
     "Stats": "casstore.collection",
     "VerifyReport": "casstore.collection",
+    "Proven": "casstore.tree.proof",
+    "verify_proof": "casstore.tree.proof",
 }
 """What is imported on use: opening a store and reading from it needs none of it."""
 

@@ -23,7 +23,6 @@ from casstore.storage import ContentFile, Pin, Storage
 from casstore.storage.opening import MEMORY, OpenStorage, is_store, make_store, open_memory, open_storage
 from casstore.storage.readers import live_pins
 from casstore.tree import Nodes
-from casstore.tree.proof import prove
 
 if TYPE_CHECKING:
     # Imported on use: opening a store and reading from it needs none of it.
@@ -358,6 +357,8 @@ class Store:
             NotFoundError: Nothing has that name.
             InvalidInputError: ``name`` names no key.
         """
+        from casstore.tree.proof import prove
+
         side = self._side(state)
         if isinstance(side, Snapshot):
             return prove(self.nodes, side.roots, name)

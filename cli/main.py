@@ -151,4 +151,6 @@ def main() -> NoReturn:
         sys.exit("casstore: Windows is not supported; use Linux, macOS or WSL.")
     # A command makes many objects and few cycles; looking for cycles every 700 objects took a tenth of an import.
     gc.set_threshold(50_000)
+    # Threads that compress must not keep the one that reads waiting for 5 ms each time: a tenth of an import, too.
+    sys.setswitchinterval(0.0005)
     cli.main()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from casstore.format.bundle import Manifest, encode_manifest
 from casstore.format.chunk_list import MAX_DEPTH, decode_chunk_list
 from casstore.format.entry import SNAPSHOT as SNAPSHOT_ENTRY
 from casstore.format.entry import Entry
-from casstore.format.kinds import CHUNK, CHUNK_LIST, KIND_NAMES, NODE, SNAPSHOT
+from casstore.format.kinds import CHUNK, CHUNK_LIST, KIND_NAMES, SNAPSHOT
 from casstore.format.node import Node
 from casstore.format.snapshot import OBJECTS, SnapshotFields, decode_snapshot
 from casstore.osfile import OsFiles
@@ -100,7 +99,7 @@ def export_bundle(
         return _export(reader, BundleOutput(writer(target)), chosen, excluded, names, same_chunks)
     files = files or OsFiles()
     path = os.fspath(target)
-    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         fd = files.create(temporary)
         try:
@@ -251,7 +250,7 @@ class _Export:
                             self._have(change.old)
                 nodes = [self._nodes.get(base) for base in bases]
                 yield from self._subtree(root, self._nodes.get(root), nodes, None)
-        self._copy(SNAPSHOT, snapshot)
+        self._output.add(self._stored(snapshot))
 
     def _have(self, entry: Entry) -> None:
         """The receiver has what an entry of a base refers to: nothing of it needs to be written."""
@@ -288,7 +287,7 @@ class _Export:
                 if content not in seen and content not in had:
                     seen.add(content)
                     self._content(content, 0)
-        self._copy(NODE, address)
+        self._output.add(self._stored(address))
 
     def _content(self, address: Address, depth: int) -> None:
         record = self._stored(address)
@@ -302,12 +301,4 @@ class _Export:
                     self._content(piece, depth + 1)
         elif record.kind != CHUNK:
             raise CorruptionError(f"{address.hex()} is a {KIND_NAMES[record.kind]}, no content.", address=address)
-        self._output.add(record)
-
-    def _copy(self, kind: int, address: Address) -> None:
-        record = self._stored(address)
-        if record.kind != kind:
-            raise CorruptionError(
-                f"{address.hex()} is a {KIND_NAMES[record.kind]}, no {KIND_NAMES[kind]}.", address=address
-            )
         self._output.add(record)

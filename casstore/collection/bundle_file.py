@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from casstore.address import event_address
 from casstore.compression import decompress
-from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError, NotFoundError
+from casstore.errors import CorruptionError, InvalidInputError, NotFoundError
 from casstore.format.bundle import MAX_MANIFEST_BYTES, MAX_RECORDS, Manifest, decode_manifest
 from casstore.format.kinds import EVENT
 from casstore.format.record import HEADER_BYTES, RecordHeader, check_record, decode_header
@@ -149,9 +149,8 @@ class BundleFile:
                     raise self._error("bytes follow the manifest of the bundle", start + place)
                 try:
                     header = check_record(data, place)
-                except (CorruptionError, FormatVersionError) as error:
-                    error.offset, error.path = start + place, self.path
-                    raise
+                except CorruptionError:
+                    raise self._error("the bundle is torn or damaged", start + place) from None
                 after = place + HEADER_BYTES + header.stored_bytes
                 if header.kind == EVENT:
                     hasher.update(data[:place])
@@ -201,9 +200,8 @@ class BundleFile:
             while len(data) - place >= HEADER_BYTES:
                 try:
                     wanted = HEADER_BYTES + decode_header(data, place).stored_bytes
-                except (CorruptionError, FormatVersionError) as error:
-                    error.offset, error.path = start + place, self.path
-                    raise
+                except CorruptionError:
+                    raise self._error("the bundle is torn or damaged", start + place) from None
                 if wanted > len(data) - place:
                     if place:
                         break

@@ -35,6 +35,8 @@ _BATCH_RECORDS: Final = 4096
 _RECENT_BYTES: Final = 16 * 1024 * 1024
 _NODE_CACHE_BYTES: Final = 16 * 1024 * 1024
 _MAX_ROOTS: Final = 4096
+_ADVICE: Final = "; run `casstore verify`"
+"""What the decoders say is of no use here: it is not the store that is damaged."""
 
 
 class _MissingError(CorruptionError):
@@ -72,6 +74,7 @@ class Reception:
                     # Damage in the store names its own place.
                     if error.segment is None:
                         error.offset, error.path = offset, self._file.path
+                        error.message = f"this bundle is refused: {error.message.replace(_ADVICE, '')}"
                     raise
             manifest = self._file.manifest
             if manifest is None:

@@ -66,7 +66,6 @@ class ReceivedTrees:
         *Cost*: one read per node that is not in ``base``, one BLAKE3 per key of it, and at most two reads in ``base``.
         Memory: an address per node read.
         """
-        self._rely(NODE, root)
         if root == base and root not in self._received:
             return
         self._root, self._tree = root, tree

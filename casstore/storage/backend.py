@@ -17,6 +17,9 @@ from casstore.format.index_entry import IndexEntry
 from casstore.format.record import Record
 from casstore.storage.watch import Watch
 
+Prepared = tuple[Record, bytes]
+"""A record, and its bytes as a backend writes them."""
+
 
 class SegmentInfo(NamedTuple):
     """A segment as it lies on disk: its length in bytes, its records, and whether it is on its way out."""
@@ -43,6 +46,12 @@ class Backend(Protocol):
 
     def put(self, records: Sequence[Record]) -> None:
         """Keeps records, in order. What still waits for a sync point is not written twice; callers ask for the rest."""
+
+    def prepare(self, records: Sequence[Record]) -> list[Prepared]:
+        """Records as they are to be written, checksums and all; does no I/O and takes no lock."""
+
+    def put_prepared(self, prepared: Sequence[Prepared]) -> None:
+        """The same as ``put``, for what ``prepare`` gave."""
 
     def get(self, address: Address) -> Record:
         """The record under ``address``, its header checked and its content not.

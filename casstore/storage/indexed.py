@@ -29,7 +29,7 @@ from casstore.format.index_entry import (
     encode_number,
 )
 from casstore.format.record import Record
-from casstore.storage.backend import SegmentInfo
+from casstore.storage.backend import Prepared, SegmentInfo
 from casstore.storage.index import Index
 from casstore.storage.watch import Watch
 
@@ -146,7 +146,12 @@ class IndexedBackend(ABC):
             raise StorageError(f"the store takes no more writes: {self._failure}; close it and open it again.")
 
     def put(self, records: Sequence[Record]) -> None:
-        prepared = [(record, self._prepare(record)) for record in records]
+        self.put_prepared(self.prepare(records))
+
+    def prepare(self, records: Sequence[Record]) -> list[Prepared]:
+        return [(record, self._prepare(record)) for record in records]
+
+    def put_prepared(self, prepared: Sequence[Prepared]) -> None:
         with self._lock:
             self._check_writable()
             pending = self._pending

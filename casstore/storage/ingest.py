@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -18,7 +19,8 @@ from casstore.compression import compress_batch
 from casstore.errors import ClosedError
 from casstore.format.kinds import CHUNK
 from casstore.format.record import Record
-from casstore.storage.content import ListBuilder, cut_content
+from casstore.storage.backend import Prepared
+from casstore.storage.content import cut_content
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,11 +29,15 @@ if TYPE_CHECKING:
 
 _BATCH_BYTES: Final = 1024 * 1024
 _BATCH_ITEMS: Final = 256
+BUSY_LEVEL: Final = 3
+"""zstandard's level for batches that would otherwise be waited for."""
 
 _Content = tuple[Address, bytes]
 _Item = tuple[int, Address, bytes]
-_Prepared = tuple[list[Record], list[_Content]]
+_Batch = tuple[list[Prepared], list[_Content]]
 """Records to write, and the contents that they keep."""
+Keep = Callable[[Address], object]
+"""Hears the address of a content that was added for later."""
 
 
 class Ingest:
@@ -47,6 +53,8 @@ class Ingest:
         "_batch",
         "_batch_bytes",
         "_error",
+        "_later",
+        "_later_bytes",
         "_limit",
         "_pool",
         "_running",
@@ -63,11 +71,13 @@ class Ingest:
         self._batch: list[tuple[Address, bytes]] = []
         self._batch_bytes = 0
         self._waiting: set[Address] = set()
-        self._running: deque[tuple[Future[_Prepared], ListBuilder | None]] = deque()
+        self._later: list[tuple[bytes, Keep]] = []
+        self._later_bytes = 0
+        self._running: deque[tuple[Future[_Batch], Callable[[list[_Content]], object]]] = deque()
         self._limit = storage.config.thread_count + 1
         self._error: BaseException | None = None
         self.new_bytes = 0
-        """Raw bytes of the contents that were not there before."""
+        """Raw bytes of the chunks that were not there before."""
 
     def __enter__(self) -> Ingest:
         # Imported on use: it brings `logging`, and every command of the CLI would pay for it.
@@ -83,7 +93,7 @@ class Ingest:
         pool = self._pool
         try:
             if kind is None:
-                self._flush()
+                self.flush()
                 if self._error is not None:
                     raise self._error
         finally:
@@ -102,10 +112,19 @@ class Ingest:
             self._waiting.add(address)
             self._batch.append((address, data))
             self._batch_bytes += len(data)
-            self.new_bytes += len(data)
             if self._batch_bytes >= _BATCH_BYTES or len(self._batch) >= _BATCH_ITEMS:
                 self._submit()
         return address
+
+    def add_later(self, data: bytes, keep: Keep) -> None:
+        """Keeps a content given whole; its address is computed by another thread, too.
+
+        ``keep`` is called with it, in this thread: during a later call, or by ``flush`` at the latest.
+        """
+        self._later.append((data, keep))
+        self._later_bytes += len(data)
+        if self._later_bytes >= _BATCH_BYTES or len(self._later) >= _BATCH_ITEMS:
+            self._submit()
 
     def add_stream(self, source: BinaryIO) -> Address:
         """Keeps a content of any length, read from a binary file to its end; returns its address."""
@@ -117,10 +136,15 @@ class Ingest:
             return self.add(first)
         # A builder hears of a chunk only when it is written, so a list never lies before its pieces.
         builder = storage.list_builder(lambda record: storage.backend.put([record]))
-        self._flush()
+
+        def build(contents: list[_Content]) -> None:
+            for address, chunk in contents:
+                builder.add(chunk, address)
+
+        self.flush()
         for chunks in _windows(chain((first, second), stream)):
-            self._start(self._prepare_chunks, chunks, builder)
-        self._flush()
+            self._start(self._prepare_chunks, chunks, build)
+        self.flush()
         return builder.finish()
 
     # -- batches: prepared by the pool, written in the order in which they began
@@ -129,60 +153,82 @@ class Ingest:
         batch = self._batch
         if batch:
             self._batch, self._batch_bytes = [], 0
-            self._start(self._prepare, batch)
+            self._start(self._prepare, batch, self._end_waiting)
+        later = self._later
+        if later:
+            self._later, self._later_bytes = [], 0
+            data = [item for item, _ in later]
+            self._start(self._prepare_unknown, data, partial(_tell, [keep for _, keep in later]))
 
-    def _flush(self) -> None:
+    def _end_waiting(self, contents: list[_Content]) -> None:
+        self._waiting.difference_update([address for address, _ in contents])
+
+    def flush(self) -> None:
         """Writes everything that was added so far."""
         self._submit()
         while self._running:
             self._write_oldest()
 
-    def _start(self, prepare: Callable[[Any], _Prepared], batch: object, builder: ListBuilder | None = None) -> None:
+    def _start(
+        self, prepare: Callable[[Any, int], _Batch], batch: object, then: Callable[[list[_Content]], object]
+    ) -> None:
         if self._pool is None:
             raise ClosedError("the ingest is not open; use it in a `with` block.")
         running = self._running
-        running.append((self._pool.submit(prepare, batch), builder))
+        # The better level where it costs no time: while the threads keep up with the reader.
+        level = self._storage.config.compression_level
+        if len(running) >= self._limit - 1:
+            level = min(level, BUSY_LEVEL)
+        running.append((self._pool.submit(prepare, batch, level), then))
         while running and (len(running) > self._limit or running[0][0].done()):
             self._write_oldest()
 
     def _write_oldest(self) -> None:
-        future, builder = self._running.popleft()
+        future, then = self._running.popleft()
         try:
-            records, contents = future.result()
-            self._storage.backend.put(records)
+            prepared, contents = future.result()
+            self._storage.backend.put_prepared(prepared)
         except BaseException as error:
             # Also the end of the context raises it: what was lost must not look kept to whoever swallowed this one.
             self._error = error
             raise
-        if builder is None:
-            self._waiting.difference_update([address for address, _ in contents])
-        else:
-            self.new_bytes += sum(record.raw_bytes for record in records)
-            for address, chunk in contents:
-                builder.add(chunk, address)
+        self.new_bytes += sum([record.raw_bytes for record, _ in prepared if record.kind == CHUNK])
+        then(contents)
 
-    def _prepare(self, batch: list[_Content]) -> _Prepared:
+    def _prepare(self, batch: list[_Content], level: int) -> _Batch:
         """Cuts and compresses whole contents; runs in a thread of the pool."""
         storage = self._storage
         items: list[_Item] = []
         for address, data in batch:
             items += cut_content(address, data, storage.chunker.lengths(data), storage.known)
-        return self._compressed(items), batch
+        return self._compressed(items, level), batch
 
-    def _prepare_chunks(self, chunks: list[bytes]) -> _Prepared:
+    def _prepare_unknown(self, data: list[bytes], level: int) -> _Batch:
+        """Hashes, cuts and compresses whole contents; runs in a thread of the pool."""
+        contents = [(content_address(item), item) for item in data]
+        known = self._storage.known
+        missing = [(address, item) for address, item in dict(contents).items() if not known(address)]
+        return self._prepare(missing, level)[0], contents
+
+    def _prepare_chunks(self, chunks: list[bytes], level: int) -> _Batch:
         """Hashes and compresses chunks of one content; runs in a thread of the pool."""
         contents = [(content_address(chunk), chunk) for chunk in chunks]
         known = self._storage.known
-        return self._compressed(
-            [(CHUNK, piece, chunk) for piece, chunk in dict(contents).items() if not known(piece)]
-        ), contents
+        missing = [(CHUNK, piece, chunk) for piece, chunk in dict(contents).items() if not known(piece)]
+        return self._compressed(missing, level), contents
 
-    def _compressed(self, items: list[_Item]) -> list[Record]:
-        stored = compress_batch([raw for _, _, raw in items], self._storage.config.compression_level)
-        return [
+    def _compressed(self, items: list[_Item], level: int) -> list[Prepared]:
+        stored = compress_batch([raw for _, _, raw in items], level)
+        records = [
             Record(kind, encoding, address, len(raw), data)
             for (kind, address, raw), (encoding, data) in zip(items, stored, strict=True)
         ]
+        return self._storage.backend.prepare(records)
+
+
+def _tell(keeps: list[Keep], contents: list[_Content]) -> None:
+    for keep, (address, _) in zip(keeps, contents, strict=True):
+        keep(address)
 
 
 def _windows(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

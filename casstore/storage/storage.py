@@ -34,7 +34,7 @@ from casstore.format.record import Record
 from casstore.storage.backend import Backend
 from casstore.storage.content import ContentFile, ListBuilder, Piece, RawContent, cut_content, join_content, walk_chunks
 from casstore.storage.hot_cache import HotCache
-from casstore.storage.ingest import Ingest
+from casstore.storage.ingest import BUSY_LEVEL, Ingest
 from casstore.storage.pins import PinHandle, PinTable
 from casstore.storage.watch import Watch
 
@@ -270,7 +270,11 @@ class Storage:
         """``raw`` as it is to be stored."""
         if len(raw) > MAX_RAW_BYTES:
             raise InvalidInputError(f"a {KIND_NAMES[kind]} of {len(raw)} bytes; the limit is {MAX_RAW_BYTES}.")
-        encoding, stored = compress(raw, self.config.compression_level)
+        level = self.config.compression_level
+        if kind != CHUNK:
+            # Metadata is mostly addresses: better levels take twice the time for one percent.
+            level = min(level, BUSY_LEVEL)
+        encoding, stored = compress(raw, level)
         return Record(kind, encoding, address, len(raw), stored)
 
     def records_of(self, address: Address, data: bytes) -> list[Record]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -169,7 +168,7 @@ class Target:
     @contextmanager
     def _temporary(self, fd: int, name: bytes) -> Iterator[bytes]:
         """A name to write to, which becomes ``name`` at the end, or goes again after an error."""
-        temporary = b".casstore-" + secrets.token_hex(8).encode()
+        temporary = b".casstore-" + os.urandom(8).hex().encode()
         try:
             yield temporary
             os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,17 @@ from tests.collection.bundles import (
     LARGE,
     SMALL,
     adopt,
+    chunk_list,
     entry_of,
     export,
     files_of,
     held,
+    leaf,
     memory,
     noise,
     on_disk,
+    raw_record,
+    snapshot,
     state,
     unpack,
 )
@@ -284,18 +289,20 @@ def test_chunks_are_left_out_only_where_the_receiver_has_the_same() -> None:
     assert files_of(other, tip.id) == files_of(source, tip.id)
 
 
-def test_linked_snapshots_of_a_base_are_left_out() -> None:
+@pytest.mark.parametrize("name", ["objects", "files"])
+def test_linked_snapshots_of_a_base_are_left_out(name: str) -> None:
     source, target = memory(), memory()
     states = [state(source, {b"f": noise(i, 200)}) for i in range(200)]
     entries = [(b"node/%04d" % i, snapshot_entry(snapshot.id)) for i, snapshot in enumerate(states)]
     root = build(source.nodes, entries)
     assert root
-    saved = source.add_snapshot(roots={"objects": root})
+    saved = source.add_snapshot(roots={name: root})
     adopt(target, export(source, saved))
-    new = state(source, {b"f": noise(1000, 200)}, [states[4]])
+    # A parent that the saved tree links is looked for among objects only.
+    new = state(source, {b"f": noise(1000, 200)}, [states[4]] if name == "objects" else [])
     grown = apply(source.nodes, root, [(b"node/0100x", snapshot_entry(new.id))])
     assert grown
-    later = source.add_snapshot(roots={"objects": grown}, message="later")
+    later = source.add_snapshot(roots={name: grown}, message="later")
     bundle = export(source, later, exclude=[saved])
     assert kinds_in(bundle)["snapshot"] == 2
     adopt(target, bundle)
@@ -351,6 +358,89 @@ def test_a_worker_hands_back_what_it_made(stored: bool, tmp_path: Path) -> None:
         adopt(elsewhere, whole.read_bytes())
         assert files_of(elsewhere, tip) == expected
     writer.close()
+
+
+class CountingReader(RawReader):
+    """A reader that counts what is asked of it."""
+
+    def __init__(self, store: casstore.Store) -> None:
+        super().__init__(store)
+        self.asked: Counter[int] = Counter()
+
+        def get_record(kind: int, address: Address) -> bytes:
+            self.asked[kind] += 1
+            return store.storage.get_record(kind, address)
+
+        self.get_record = get_record
+
+
+def test_what_the_receiver_has_is_not_read() -> None:
+    source = memory()
+    files = {b"d%02d/f%04d" % (i % 50, i): b"x%d" % i for i in range(5000)}
+    base = state(source, files)
+    for i in range(200):
+        base = state(source, {**files, b"d00/f0000": b"y%d" % i}, [base])
+    changed = {**files, b"d25/f0025": b"new", b"d25/new": b"more", b"d40/f0040": b"other"}
+    tip = state(source, changed, [base])
+    reader = CountingReader(source)
+    report = export_bundle(reader, io.BytesIO(), [tip.id], exclude=[base.id])
+    assert report.kinds["snapshot"] == 1
+    assert report.kinds["node"] <= 10
+    assert reader.asked[SNAPSHOT] <= 8
+    assert reader.asked[NODE] <= 5 * report.kinds["node"]
+    # And where it is adopted.
+    target = memory()
+    adopt(target, export(source, base))
+    bundle = export(source, tip, exclude=[base])
+    target.nodes.clear()
+    target.nodes.misses = 0
+    adopt(target, bundle)
+    assert target.nodes.misses <= 4 * report.kinds["node"]
+
+
+def test_two_states_with_a_part_in_common() -> None:
+    source, target = memory(), memory()
+    files = {b"d%02d/f%04d" % (i % 50, i): b"x%d" % i for i in range(2000)}
+    first, second = state(source, files), state(source, {**files, b"d25/f0025": b"new"})
+    bundle = export(source, first, second)
+    assert {record.address for record in unpack(bundle)[:-1]} == set(held(source))
+    adopt(target, bundle)
+    assert files_of(target, second.id) == {**files, b"d25/f0025": b"new"}
+
+
+def test_damage_is_not_exported() -> None:
+    source = memory()
+    tip = state(source, FILES)
+    address = content_address(FILES[b"d3/f59"])
+    record = next(address for address, kind in held(source).items() if kind == CHUNK)
+    backend = source.storage.backend
+    stored = backend.get(record).stored
+    backend._records[record] = backend.get(record)._replace(stored=stored[:-1] + bytes([stored[-1] ^ 1]))  # type: ignore[attr-defined]
+    with pytest.raises(CorruptionError):
+        export(source, tip)
+    assert not source.storage.contains(record)
+    assert source.storage.contains(address)
+
+
+def test_lists_that_nest_too_deep_are_not_exported() -> None:
+    source = memory()
+    made = [raw_record(CHUNK, content_address(bytes(1024)), bytes(1024))]
+    for height in range(1, 11):
+        size = 1024 << height
+        made.append(chunk_list(content_address(bytes(size)), [(made[-1].address, size // 2)] * 2))
+    for height, fine in ((8, True), (9, False)):
+        top = leaf((b"f", file_entry(1024 << height, made[height].address)))
+        tip = snapshot(files=top.address)
+        records = {record.address: record for record in (*made, top, tip)}
+        reader = OverlayReader(records, StorageReader(source.storage))
+        if fine:
+            export_bundle(reader, io.BytesIO(), [tip.address])
+        else:
+            with pytest.raises(CorruptionError, match="too deep"):
+                export_bundle(reader, io.BytesIO(), [tip.address])
+    with pytest.raises(NotFoundError):
+        reader.get_record(NODE, made[0].address)
+    assert reader.get_record(CHUNK, made[0].address) == bytes(1024)
 
 
 def test_a_reader_that_lies_makes_no_bundle() -> None:

@@ -161,7 +161,7 @@ def test_sources_of_all_sorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         adopt_bundle(target.storage, target.nodes, io.BufferedReader(Pipe(bundle)))
     for length in range(0, len(bundle), 997):
         path.write_bytes(bundle[:length])
-        with pytest.raises(CorruptionError):
+        with pytest.raises(CorruptionError, match="torn"):
             adopt_bundle(target.storage, target.nodes, path)
 
 
@@ -228,6 +228,22 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
     for wrong in (5, io.StringIO("text")):
         with pytest.raises(InvalidInputError, match="binary"):
             adopt_bundle(target.storage, target.nodes, wrong)  # type: ignore[arg-type]
+
+
+def test_the_number_of_records_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = memory()
+    tip = state(source, FILES)
+    bundle = export(source, tip)
+    count = len(unpack(bundle)) - 1
+    for module in ("collection.bundle_output", "collection.bundle_file"):
+        monkeypatch.setattr(f"casstore.{module}.MAX_RECORDS", count)
+    assert adopt(memory(), export(source, tip)).new_records == count
+    for module in ("collection.bundle_output", "collection.bundle_file"):
+        monkeypatch.setattr(f"casstore.{module}.MAX_RECORDS", count - 1)
+    with pytest.raises(InvalidInputError, match="at most"):
+        export(source, tip)
+    with pytest.raises(CorruptionError, match="more than"):
+        adopt(memory(), bundle)
 
 
 def test_a_failed_export_leaves_the_old_bundle(tmp_path: Path) -> None:

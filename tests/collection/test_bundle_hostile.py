@@ -70,7 +70,7 @@ def test_torn_anywhere() -> None:
     for length in range(len(bundle)):
         refused(store, bundle[:length], (CorruptionError, FormatVersionError))
     for extra in (b"\0", b"CASr", bundle, encode_record(chunk(b"x" * 200))):
-        refused(store, bundle + extra, (CorruptionError, FormatVersionError))
+        assert "bytes follow the manifest" in refused(store, bundle + extra).message
     assert adopt(store, bundle).new_records == len(unpack(bundle)) - 1
 
 
@@ -126,6 +126,8 @@ def test_manifests_that_do_not_fit() -> None:
     tip = snapshot(files=top.address)
     records = [chunk(data), top, tip]
     body = b"".join(map(encode_record, records))
+    manifest = unpack(pack(records, [tip.address]))[-1].stored
+    assert body + pack_event(manifest) == pack(records, [tip.address])
     for bad in (
         pack(records, [tip.address], count=2),
         pack(records, [tip.address], digest=bytes(32)),
@@ -136,6 +138,7 @@ def test_manifests_that_do_not_fit() -> None:
         body + pack_event({"type": "ref-move", "number": 0}),
         body + encode_record(raw_record(EVENT, node_address(b"{}"), b"{}")),
         body + pack_event(b"[]"),
+        body + encode_record(raw_record(EVENT, node_address(manifest), manifest)),
         pack(records, [tip.address]) + pack(records, [tip.address]),
         # A manifest alone brings nothing that the store lacks.
         pack([], [tip.address]),
@@ -341,6 +344,23 @@ def test_keys_that_lead_out() -> None:
     for keys in ((b"b", b"a"), (b"a", b"a"), (b"a", b"a/b"), (b"a", b"a-b", b"a/b")):
         top = leaf(*[(key, file_entry(1, inline=b"x")) for key in keys])
         refused(store, bundle_of(top, snapshot(files=top.address)))
+
+
+def test_a_last_child_that_is_misnamed() -> None:
+    """Of the last key of all no hash says that it ends a node; so only its child tells."""
+    store = memory()
+    source = memory()
+    roots = [state(source, {b"%d-%02d" % (seed, i): b"x" for i in range(40)}).roots["files"] for seed in range(20)]
+    top = next(found for found in map(source.nodes.get, roots) if found.height == 1 and len(found.keys) > 2)
+    below = [source.storage.backend.get(child) for child in top.children]
+    claims = [(key, child, top.child_summary(i)) for i, (key, child) in enumerate(zip(top.keys, top.children))]
+    for key, fine in ((claims[-1][0], True), (claims[-1][0] + b"0", False), (claims[-1][0][:-1] + b"\xff", False)):
+        upper = node(1, [encode_child(*claim) for claim in (*claims[:-1], (key, *claims[-1][1:]))])
+        bundle = bundle_of(*below, upper, snapshot(files=upper.address))
+        if fine:
+            adopt(memory(), bundle)
+        else:
+            refused(store, bundle)
 
 
 def test_a_root_with_one_child() -> None:

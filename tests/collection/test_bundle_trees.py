@@ -206,6 +206,22 @@ def test_a_conflict_across_the_edge_of_what_the_base_has(first_is_new: bool, bet
             refused(store, bundle)
 
 
+def test_what_was_clear_in_one_tree_need_not_be_in_the_next() -> None:
+    path = end_of_a_leaf(b"name/5")
+    keys = [end_of_a_leaf(b"name/0"), end_of_a_leaf(path + b"-"), end_of_a_leaf(path + b"/b"), end_of_a_leaf(b"name/9")]
+    source = memory()
+    first = state(source, dict.fromkeys(keys, b"x"))
+    root = build(source.nodes, [(key, file_entry(1, inline=b"x")) for key in sorted([*keys, path])])
+    assert root
+    records = [source.storage.backend.get(address) for address, _ in source.storage.backend.scan()]
+    nodes = sorted((record for record in records if record.kind == 3), key=lambda r: source.nodes.get(r.address).height)
+    tip = snapshot(first.id, files=root)
+    alone = snapshot(files=root)
+    for last in (tip, alone):
+        made = [*nodes, source.storage.backend.get(first.id), last]
+        refused(memory(), pack(made, [first.id, last.address]))
+
+
 def test_what_is_sound_among_objects_need_not_be_a_directory_tree() -> None:
     conflict = leaf((b"a", file_entry(1, inline=b"x")), (b"a/b", file_entry(1, inline=b"x")))
     first = snapshot(objects=conflict.address)

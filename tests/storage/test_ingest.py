@@ -63,13 +63,13 @@ def test_pieces_come_before_their_lists(scratch: Path) -> None:
     opened = open_small(str(scratch / "store"))
     backend = opened.storage.backend
     order: list[Address] = []
-    put = backend.put
+    put = backend.put_prepared
 
-    def noted(records: list) -> None:  # type: ignore[type-arg]
-        order.extend(record.address for record in records)
-        put(records)
+    def noted(prepared: list) -> None:  # type: ignore[type-arg]
+        order.extend(record.address for record, _ in prepared)
+        put(prepared)
 
-    backend.put = noted  # type: ignore[method-assign, assignment]
+    backend.put_prepared = noted  # type: ignore[method-assign, assignment]
     with opened.storage.ingest() as ingest:
         for data in contents(9, 40):
             ingest.add(data)
@@ -91,10 +91,12 @@ def test_new_bytes_counts_what_was_not_there(scratch: Path) -> None:
     with opened.storage.ingest() as ingest:
         ingest.add(noise(1, 300))
         ingest.add(noise(1, 300))
+        ingest.flush()
         assert ingest.new_bytes == 300
     with opened.storage.ingest() as ingest:
         ingest.add(noise(1, 300))
         ingest.add(noise(2, 100))
+        ingest.flush()
         assert ingest.new_bytes == 100
         ingest.add_stream(io.BytesIO(noise(3, 20_000)))
         assert ingest.new_bytes == 20_100
@@ -139,7 +141,7 @@ def test_an_error_in_the_background_is_raised(scratch: Path) -> None:
 def test_an_error_that_was_swallowed_is_raised_at_the_end(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_small(str(scratch / "store"))
     backend = opened.storage.backend
-    put = backend.put
+    put = backend.put_prepared
     calls: list[int] = []
 
     def flaky(records: list) -> None:  # type: ignore[type-arg]
@@ -148,7 +150,7 @@ def test_an_error_that_was_swallowed_is_raised_at_the_end(scratch: Path, monkeyp
             raise StorageError("once")
         put(records)
 
-    monkeypatch.setattr(backend, "put", flaky)
+    monkeypatch.setattr(backend, "put_prepared", flaky)
     swallowed = 0
 
     def run() -> None:
