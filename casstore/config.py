@@ -29,10 +29,10 @@ class Config:
         chunk_max_bytes: Largest chunk. Fixed at init.
         cache_bytes: Bound of the hot cache; decoded tree nodes get a quarter of it.
         pending_bytes: Bound of values that branches hold in memory before they are spilled.
-        threads: Threads that compress and read ahead; ``None`` is one per processor, at most 4.
+        threads: Threads that compress and read ahead; ``None`` is one less than there are processors, 1 to 4.
         sync: ``"full"`` keeps every promise of durability; ``"off"`` waives them all (for tests).
         segment_bytes: Size at which a new segment is begun.
-        compression_level: zstandard level, 1 to 19; a bulk import whose reader would have to wait takes at most 3.
+        compression_level: zstandard level, 1 to 19; a bulk import whose reader would have to wait takes level 1.
         actor: Who is named in the history of refs; ``None`` is the operating system's user.
     """
 
@@ -63,8 +63,8 @@ class Config:
 
     @property
     def thread_count(self) -> int:
-        """Threads to use: ``threads``, or one per processor up to 4."""
-        return self.threads or min(4, os.cpu_count() or 1)
+        """Threads to use beside the caller's: ``threads``, or one less than there are processors, up to 4."""
+        return self.threads or max(1, min(4, (os.cpu_count() or 1) - 1))
 
 
 def _within(value: object, low: int, high: int) -> bool:

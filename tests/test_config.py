@@ -72,6 +72,6 @@ def test_frozen_and_by_keyword_only() -> None:
 
 def test_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Config(threads=7).thread_count == 7
-    for processors, wanted in ((1, 1), (2, 2), (64, 4), (None, 1)):
+    for processors, wanted in ((1, 1), (2, 1), (3, 2), (64, 4), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda count=processors: count)
         assert Config().thread_count == wanted

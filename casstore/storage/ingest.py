@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -29,15 +28,13 @@ if TYPE_CHECKING:
 
 _BATCH_BYTES: Final = 1024 * 1024
 _BATCH_ITEMS: Final = 256
-BUSY_LEVEL: Final = 3
+BUSY_LEVEL: Final = 1
 """zstandard's level for batches that would otherwise be waited for."""
 
 _Content = tuple[Address, bytes]
 _Item = tuple[int, Address, bytes]
 _Batch = tuple[list[Prepared], list[_Content]]
 """Records to write, and the contents that they keep."""
-Keep = Callable[[Address], object]
-"""Hears the address of a content that was added for later."""
 
 
 class Ingest:
@@ -53,8 +50,6 @@ class Ingest:
         "_batch",
         "_batch_bytes",
         "_error",
-        "_later",
-        "_later_bytes",
         "_limit",
         "_pool",
         "_running",
@@ -71,8 +66,6 @@ class Ingest:
         self._batch: list[tuple[Address, bytes]] = []
         self._batch_bytes = 0
         self._waiting: set[Address] = set()
-        self._later: list[tuple[bytes, Keep]] = []
-        self._later_bytes = 0
         self._running: deque[tuple[Future[_Batch], Callable[[list[_Content]], object]]] = deque()
         self._limit = storage.config.thread_count + 1
         self._error: BaseException | None = None
@@ -116,16 +109,6 @@ class Ingest:
                 self._submit()
         return address
 
-    def add_later(self, data: bytes, keep: Keep) -> None:
-        """Keeps a content given whole; its address is computed by another thread, too.
-
-        ``keep`` is called with it, in this thread: during a later call, or by ``flush`` at the latest.
-        """
-        self._later.append((data, keep))
-        self._later_bytes += len(data)
-        if self._later_bytes >= _BATCH_BYTES or len(self._later) >= _BATCH_ITEMS:
-            self._submit()
-
     def add_stream(self, source: BinaryIO) -> Address:
         """Keeps a content of any length, read from a binary file to its end; returns its address."""
         storage = self._storage
@@ -154,11 +137,6 @@ class Ingest:
         if batch:
             self._batch, self._batch_bytes = [], 0
             self._start(self._prepare, batch, self._end_waiting)
-        later = self._later
-        if later:
-            self._later, self._later_bytes = [], 0
-            data = [item for item, _ in later]
-            self._start(self._prepare_unknown, data, partial(_tell, [keep for _, keep in later]))
 
     def _end_waiting(self, contents: list[_Content]) -> None:
         self._waiting.difference_update([address for address, _ in contents])
@@ -203,13 +181,6 @@ class Ingest:
             items += cut_content(address, data, storage.chunker.lengths(data), storage.known)
         return self._compressed(items, level), batch
 
-    def _prepare_unknown(self, data: list[bytes], level: int) -> _Batch:
-        """Hashes, cuts and compresses whole contents; runs in a thread of the pool."""
-        contents = [(content_address(item), item) for item in data]
-        known = self._storage.known
-        missing = [(address, item) for address, item in dict(contents).items() if not known(address)]
-        return self._prepare(missing, level)[0], contents
-
     def _prepare_chunks(self, chunks: list[bytes], level: int) -> _Batch:
         """Hashes and compresses chunks of one content; runs in a thread of the pool."""
         contents = [(content_address(chunk), chunk) for chunk in chunks]
@@ -224,11 +195,6 @@ class Ingest:
             for (kind, address, raw), (encoding, data) in zip(items, stored, strict=True)
         ]
         return self._storage.backend.prepare(records)
-
-
-def _tell(keeps: list[Keep], contents: list[_Content]) -> None:
-    for keep, (address, _) in zip(keeps, contents, strict=True):
-        keep(address)
 
 
 def _windows(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -57,7 +57,8 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
     _finish_rebuild(path, files)
     if not os.path.isdir(folder):
         if not SegmentFiles(path).on_disk():
-            return _new_index(folder, path, files, sync)
+            # Its name need not be durable: where it is lost, it is made anew from the segments.
+            return LevelIndex(folder, create=True, sync=sync)
         return rebuild_index(path, files, decompress, sync=sync)
     try:
         index = LevelIndex(folder, sync=sync)
@@ -72,13 +73,6 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
         pass
     index.close(clean=False)
     return rebuild_index(path, files, decompress, sync=sync, suspect=lost)
-
-
-def _new_index(folder: str, path: str, files: OsFiles, sync: bool) -> LevelIndex:
-    """The index of a store that holds nothing; one that a crash left half-made is damaged, and made anew."""
-    index = LevelIndex(folder, create=True, sync=sync)
-    files.sync_folder(path)
-    return index
 
 
 def _lacks_segments(path: str, index: LevelIndex) -> bool:

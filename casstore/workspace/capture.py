@@ -11,7 +11,6 @@ import errno
 import os
 import stat
 from bisect import bisect_left
-from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
@@ -68,7 +67,6 @@ class Capture:
                 self._keep_metadata(folder.prefix[:-1], os.fstat(folder.fd), folder.fd, directory=True)
             if progress is not None:
                 progress("reading", self.files, None)
-        self._ingest.flush()
         self.items.sort(key=itemgetter(0))
         self._keep_emptied_folders()
         if self.posix is not None:
@@ -76,7 +74,7 @@ class Capture:
 
     def _read_files(self, folder: Folder) -> None:
         prefix, fd = folder.prefix, folder.fd
-        add_later, append, read = self._ingest.add_later, self.items.append, self._read
+        add, append, read = self._ingest.add, self.items.append, self._read
         total = count = 0
         for name in folder.files:
             path = prefix + name
@@ -94,17 +92,12 @@ class Capture:
             executable = bool(mode & _OWNER_EXECUTES)
             if size <= INLINE_BYTES:
                 append((path, file_entry(size, None, content, executable)))
-            elif address is not None:
-                append((path, file_entry(size, address, None, executable)))
             else:
-                add_later(content, partial(self._keep_file, path, size, executable))
+                append((path, file_entry(size, address or add(content), None, executable)))
             total += size
             count += 1
         self.bytes += total
         self.files += count
-
-    def _keep_file(self, path: bytes, size: int, executable: bool, address: Address) -> None:
-        self.items.append((path, file_entry(size, address, None, executable)))
 
     def _read(self, fd: int, name: bytes, path: bytes) -> tuple[int, int, bytes, Address | None] | None:
         """Mode, size and content of a file, or the address of a large one; ``None`` where it did not keep still."""
