@@ -43,6 +43,8 @@ bench: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --force-reinstall .
 	$(BENCH)/bin/python -m benchmarks series --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks store --results benchmarks/RESULTS.md
+	$(BENCH)/bin/python -m benchmarks branches --results benchmarks/RESULTS.md
+	$(BENCH)/bin/python -m benchmarks tree --results benchmarks/RESULTS.md
 
 install: $(VENV)/.installed
 
