@@ -313,8 +313,8 @@ def test_adopting_a_thousand_objects_is_quick(tmp_path: Path) -> None:
     times = []
     for number in range(5):
         with on_disk(tmp_path / str(number)) as target:
-            start = time.perf_counter()
+            start = time.process_time()
             assert adopt(target, bundle).new_records > 1000
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     source.close()
     assert min(times) < 0.1
