@@ -63,7 +63,10 @@ def open_store(
     *Cost*: a few milliseconds, whatever the store's size; after a crash, what was written since the last sync.
     """
     config = config or Config()
-    place = os.fspath(path)
+    try:
+        place = os.fspath(path)
+    except TypeError:
+        raise InvalidInputError(f"{path!r} is no path; give the folder of a store, or ':memory:'.") from None
     if place == MEMORY:
         return Store(open_memory(config), config)
     files = OsFiles()
@@ -392,6 +395,8 @@ class Store:
         from casstore.collection.bundle import OverlayReader, StorageReader, export_bundle
 
         self._check_open()
+        if isinstance(states, (str, bytes)):
+            raise InvalidInputError(f"states is a list of states, not {states!r}; give [{states!r}].")
         tips: list[Address] = []
         names: dict[str, Address] = {}
         records: dict[Address, Record] = {}
@@ -462,6 +467,29 @@ class Store:
 
         self._check_open()
         return verify(self.storage, self.snapshots, self.refs, read_data=read_data, progress=progress)
+
+    def mark_damaged(self, report: VerifyReport) -> int:
+        """Remembers what a report found damaged; from then on putting the same content writes it again.
+
+        Reads of an open, writable store remember what they meet by themselves; this is for a report that a read-only
+        opening made.
+
+        Returns:
+            How many records are marked.
+
+        Raises:
+            ReadOnlyError: The store is open read-only.
+
+        *Durability*: durable on return.
+        """
+        self._check_open()
+        backend = self.storage.backend
+        addresses = {damage.address for damage in report.damage if damage.address is not None}
+        found = [address for address in sorted(addresses) if backend.find(address) is not None]
+        for address in found:
+            backend.mark_damaged(address)
+        backend.sync()
+        return len(found)
 
     def plan_gc(
         self,

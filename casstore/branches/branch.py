@@ -195,7 +195,9 @@ class Branch:
         scratch.join(more)
         return diff_roots(scratch, roots, theirs)
 
-    def _check_store(self, other: Branch) -> None:
+    def _check_store(self, other: object) -> None:
+        if not isinstance(other, Branch):
+            raise InvalidInputError(f"{other!r} is no state; give what store.branch(…) or store.snapshot(…) returned.")
         if other._context is not self._context:
             raise InvalidInputError("the other branch belongs to another store; bring it over as a bundle.")
 
@@ -253,6 +255,9 @@ class Branch:
         Raises:
             ConflictError: History has no common ancestor, or several that are equally good; name one as ``base``.
         """
+        for state in (other,) if base is None else (other, base):
+            if not isinstance(state, Snapshot):
+                self._check_store(state)
         with self._lock():
             return merge_into(self, other, base, resolve)
 

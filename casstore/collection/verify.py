@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Verify: is all that is kept whole, and does everything lead where it says?
 
-Three passes, each with bounded memory: every record against its address; every segment record by record, so that
-damage in dead bytes is named too; every state that a collection would keep for a ref or its history, down to the
-contents and their sizes.
+Three passes, each with bounded memory: every record against its address; every segment record by record, header and
+checksum; every state that a collection would keep for a ref or its history, down to the contents and their sizes.
 """
 
 from __future__ import annotations

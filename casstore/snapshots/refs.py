@@ -138,6 +138,13 @@ class Refs(MutableMapping[str, Snapshot]):
         with self._backend.write_lock():
             current = self.id_of(check_ref_name(name))
             wanted = self._id(expected)
+            if wanted is None and current is not None:
+                raise ConflictError(
+                    f"a ref named {name!r} exists: it names {_text(current)}, where nothing was expected; "
+                    "choose another name, or delete it first.",
+                    path=name,
+                    address=current,
+                )
             if current != wanted:
                 raise ConflictError(
                     f"the ref {name!r} names {_text(current)}, not {_text(wanted)} as expected; look at it with "
@@ -238,6 +245,10 @@ class Refs(MutableMapping[str, Snapshot]):
     def _id(snapshot: Snapshot | Address | None) -> Address | None:
         if isinstance(snapshot, Snapshot):
             return snapshot.id
+        if isinstance(snapshot, str):
+            raise InvalidInputError(
+                f"a ref names a snapshot, not {snapshot!r}; give store.snapshot({snapshot!r}) or an id."
+            )
         return None if snapshot is None else check_address(snapshot)
 
 

@@ -37,6 +37,8 @@ class Backend(Protocol):
     """
 
     read_only: bool
+    sweeps: int
+    """How often a sweep has begun or ended."""
     sweeping: bool
     """Set while a collection deletes; decisions and deletions are made under ``write_lock``."""
 
@@ -103,14 +105,18 @@ class Backend(Protocol):
     def watches(self) -> list[Watch]:
         """All watches that are open now."""
 
-    def hit(self, address: Address, entry: IndexEntry) -> bool:
-        """A put met a record that was there already: all open watches learn of it. False: a sweep took it meanwhile."""
+    def hit(self, address: Address, entry: IndexEntry, sweeps: int | None = None) -> bool:
+        """A put met a record that was there already: all open watches learn of it. False: a sweep took it meanwhile.
+
+        ``sweeps`` is the count from before ``entry`` was looked up; with it, the record is looked up again only where a
+        sweep could have taken it.
+        """
 
     def segments(self) -> list[SegmentInfo]:
         """The segments as they are; one pseudo-segment for backends without segments."""
 
     def check_segments(self) -> Iterator[CorruptionError]:
-        """Walks all files record by record; what is damaged, the dead among them too."""
+        """Walks all files record by record; what is damaged and still referred to by the index."""
 
     def compact(self, segments: Sequence[int]) -> None:
         """Moves what the index still knows out of ``segments`` and gives their space back."""

@@ -32,6 +32,9 @@ MAX_OPEN_TABLES: Final = 1000
 BLOCK_CACHE_BYTES: Final = 8 * 1024 * 1024
 """Hardly used: LevelDB maps the first 1,000 tables, and mapped blocks that are not compressed bypass it."""
 
+QUICK_BYTES: Final = 16 * 1024 * 1024
+"""An index of up to this size is compacted whole after a collection: some 100 ms."""
+
 _AFTER_ALL_KEYS: Final = b"\xff\xff"
 
 
@@ -52,6 +55,9 @@ class Index(Protocol):
 
     def batches_complete(self) -> bool:
         """Whether no batch is missing among those whose numbers are kept."""
+
+    def tidy(self) -> None:
+        """Gives back the space of what was deleted, as far as that is quick."""
 
     def close(self, *, clean: bool) -> None:
         """Ends the use of the index; ``clean`` says that all that was written is durable."""
@@ -164,13 +170,25 @@ class LevelIndex:
                 expected = number + 1
         return True
 
+    def tidy(self) -> None:
+        try:
+            self._flush()
+            if self._db.approximate_size(b"", _AFTER_ALL_KEYS) <= QUICK_BYTES:
+                self._db.compact_range()
+        except (plyvel.Error, RuntimeError) as error:
+            raise self._reading_error(error) from None
+
+    def _flush(self) -> None:
+        # Compacting a range without keys only turns the write buffer into a table and begins a new log.
+        self._db.compact_range(start=_AFTER_ALL_KEYS, stop=_AFTER_ALL_KEYS + b"\0")
+
     def close(self, *, clean: bool) -> None:
         try:
             if clean:
-                # Compacting a range without keys only flushes the write buffer, so the next open replays no log. The
-                # flush is synced, so the mark need not be: without it the close was no clean one, and that is true.
+                # The flush is synced, so the mark need not be: without it the close was no clean one, and that is true.
                 self._write({CLEAN: encode_number(self._number + 1)}, False)
-                self._db.compact_range(start=_AFTER_ALL_KEYS, stop=_AFTER_ALL_KEYS + b"\0")
+                # The next open replays no log.
+                self._flush()
         finally:
             self._db.close()
 
@@ -245,6 +263,9 @@ class MemoryIndex:
 
     def batches_complete(self) -> bool:
         return True
+
+    def tidy(self) -> None:
+        pass
 
     def close(self, *, clean: bool) -> None:
         self._pairs.clear()

@@ -47,7 +47,8 @@ class IndexedBackend(ABC):
         self._pending: dict[Address, IndexEntry] = {}
         self._lock = threading.RLock()
         self._watches: tuple[Watch, ...] = ()
-        self.sweeping = False
+        self._sweeping = False
+        self.sweeps = 0
         self._cut_off = False
         self._closed: str | None = None
         self._failure: str | None = None
@@ -273,13 +274,28 @@ class IndexedBackend(ABC):
     def watches(self) -> list[Watch]:
         return list(self._watches)
 
-    def hit(self, address: Address, entry: IndexEntry) -> bool:
+    @property
+    def sweeping(self) -> bool:
+        """Whether a collection is deleting."""
+        return self._sweeping
+
+    @sweeping.setter
+    def sweeping(self, value: bool) -> None:
+        self._sweeping = value
+        self.sweeps += 1
+
+    def hit(self, address: Address, entry: IndexEntry, sweeps: int | None = None) -> bool:
         for watch in self._watches:
             watch.hit(address, entry)
-        if self.sweeping:
-            # The sweep may have decided before it could see the hit; behind its lock the decision is final.
+        if self._sweeping or sweeps != self.sweeps:
+            # A sweep may have decided before it could see the hit, or begun and ended since the record was found;
+            # behind its lock every decision is final.
             with self._lock:
-                return self.contains(address)
+                found = self.find(address)
+                if found is None:
+                    return False
+                for watch in self._watches:
+                    watch.hit(address, found)
         return True
 
     @abstractmethod

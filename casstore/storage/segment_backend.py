@@ -273,12 +273,20 @@ class SegmentBackend(IndexedBackend):
                     # Compaction removed it since the list was made.
                     break
                 end = info.total_bytes if following is None else min(following, info.total_bytes)
-                yield CorruptionError(
-                    f"segment {info.segment} is damaged from offset {damaged_from} to {end}; "
-                    "put or import the same content again to heal what lay there.",
-                    segment=info.segment,
-                    offset=damaged_from,
-                )
+                if self._is_used(info.segment, damaged_from, end):
+                    yield CorruptionError(
+                        f"segment {info.segment} is damaged from offset {damaged_from} to {end}; "
+                        "put or import the same content again to heal what lay there.",
+                        segment=info.segment,
+                        offset=damaged_from,
+                    )
+
+    def _is_used(self, segment: int, start: int, end: int) -> bool:
+        """Whether a record lies in a stretch of a segment; once it was healed or collected, its damage hurts nobody."""
+        return any(
+            entry.segment == segment and entry.offset < end and entry.offset + entry.record_bytes > start
+            for _, entry in self.scan()
+        )
 
     def compact(self, segments: Sequence[int]) -> None:
         for segment in segments:
@@ -300,6 +308,7 @@ class SegmentBackend(IndexedBackend):
                 self._release_condemned()
         with self._lock:
             self._release_condemned()
+        self._index.tidy()
 
     def _move_live(self, segment: int, end: int) -> bool:
         """Copies what the index still finds in ``segment``; False where some of it is damaged."""

@@ -301,6 +301,8 @@ class Storage:
         A hit counts as use: it renews the record's stamp, and every running operation and collection learns of it.
         """
         backend = self.backend
+        # Before the look-up: a sweep that begins and ends between it and the hit must be noticed.
+        sweeps = backend.sweeps
         entry = backend.find(address)
         if entry is None or entry.flags & DAMAGED_FLAG:
             return False
@@ -309,7 +311,7 @@ class Storage:
         now = int(time.time())
         if now - entry.stamp > self.renew_after_seconds:
             backend.touch(address, now)
-        return backend.hit(address, entry)
+        return backend.hit(address, entry, sweeps)
 
     def _list_is_sound(self, address: Address) -> bool:
         """Whether no piece of a list is missing or marked damaged, so that its content needs no healing."""

@@ -94,7 +94,7 @@ class Scan:
                     self.unreadable(prefix[:-1], error)
                 else:
                     if self._is_excluded(folder):
-                        self.childless.append(_parent(prefix))
+                        self.leave_out(prefix[:-1], "the store itself")
                     else:
                         yield folder
                         if folder.folders or not prefix:

@@ -67,8 +67,26 @@ def _changes(store: Store, old: Place, new: Place, within: str) -> Iterator[Chan
     changes = store.diff(old.state, new.state)
     if not within:
         return changes
+    if not any(_holds(store, place.state, within) for place in (old, new)):
+        from casstore.errors import NotFoundError
+
+        raise NotFoundError(f"neither state holds {within!r}; list what they hold with `casstore ls`.", path=within)
     below = f"{within}/"
     return (change for change in changes if change.key == within or change.key.startswith(below))
+
+
+def _holds(store: Store, state: str, key: str) -> bool:
+    """Whether a state has a key, or keys below it."""
+    from casstore.snapshots import encode_key
+    from casstore.tree import first_key, lookup
+
+    name, _, path = key.partition("/")
+    root = store.resolve(state).roots.get(name)
+    raw = encode_key(path)
+    if not raw or lookup(store.nodes, root, raw) is not None:
+        return True
+    below = first_key(store.nodes, root, raw + b"/")
+    return below is not None and below.startswith(raw + b"/")
 
 
 def _json(store: Store, change: Change, patch: bool) -> dict[str, Any]:

@@ -95,6 +95,10 @@ def ref_history(call: Call, name: str) -> None:
     """Who moved NAME, from where to where, and when; newest first."""
     with call.read() as store:
         moves = store.refs.history(name)
+        if not moves and name not in store.refs:
+            from casstore.errors import NotFoundError
+
+            raise NotFoundError(f"no ref was ever named {name!r}; list refs with `casstore refs`.", path=name)
     if call.out.as_json:
         call.out.json(name=name, moves=[move_json(move) for move in moves])
         return

@@ -144,7 +144,7 @@ def test_diff_of_a_place(history: Any) -> None:
     assert history.text("diff", "main:files/src", "try:files/src").splitlines() == below
     assert history.text("diff", "main:files/src", "try").splitlines() == below
     assert history.text("diff", "main", "try:files/src/a.py").splitlines() == ["M src/a.py"]
-    assert history.text("diff", "main:files/sr", "try") == ""
+    assert history.error("diff", "main:files/sr", "try", code=3)["kind"] == "not-found"
     assert history.error("diff", "main:files/src", "try:files/other", code=10)["kind"] == "invalid-input"
 
 

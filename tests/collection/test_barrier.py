@@ -35,6 +35,23 @@ def plan(store: casstore.Store) -> casstore.GcPlan:
     return store.plan_gc(grace_seconds=0, undo_keep_seconds=0)
 
 
+def test_a_sweep_between_look_up_and_hit_is_noticed(store: casstore.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = store.put(b"met and swept")
+    backend: Any = store.storage.backend
+    find = backend.find
+
+    def found_and_swept(wanted: Address) -> Any:
+        entry = find(wanted)
+        monkeypatch.setattr(backend, "find", find)
+        assert collect(store).deleted_objects == 1
+        return entry
+
+    monkeypatch.setattr(backend, "find", found_and_swept)
+    assert not store.storage.known(address)
+    assert store.put(b"met and swept") == address
+    assert store.get(address) == b"met and swept"
+
+
 def pieces_of(store: casstore.Store, address: Address) -> list[Address]:
     found = store.storage.chunk_list(address)
     assert found is not None
