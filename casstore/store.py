@@ -14,7 +14,6 @@ from casstore.address import ADDRESS_BYTES, Address
 from casstore.config import Config
 from casstore.errors import ClosedError, InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.canonical import JsonValue
-from casstore.format.record import Record
 from casstore.format.settings import Settings
 from casstore.format.superblock import BACKEND_NAMES
 from casstore.osfile import OsFiles
@@ -390,33 +389,19 @@ class Store:
             CorruptionError: Something that belongs in the bundle is damaged.
             StorageError: The bundle could not be written; what was at ``target`` is as before.
         """
-        from casstore.branches import Branch
-        from casstore.collection.branch_overlay import branch_overlay
-        from casstore.collection.bundle import OverlayReader, StorageReader, export_bundle
+        from casstore.collection.branch_overlay import export_states
 
         self._check_open()
         if isinstance(states, (str, bytes)):
             raise InvalidInputError(f"states is a list of states, not {states!r}; give [{states!r}].")
-        tips: list[Address] = []
-        names: dict[str, Address] = {}
-        records: dict[Address, Record] = {}
-        held: list[object] = []
-        for state in states:
-            if isinstance(state, Branch):
-                overlay = branch_overlay(self.storage, state)
-                held.append(overlay)
-                tip = overlay.tip
-                records.update(overlay.records)
-            else:
-                snapshot = self.resolve(state)
-                held.append(snapshot)
-                tip = snapshot.id
-                if isinstance(state, str) and state in self.refs:
-                    names[state] = tip
-            tips.append(tip)
-        left_out = [self.resolve(state) for state in exclude]
-        reader = OverlayReader(records, StorageReader(self.storage))
-        return export_bundle(reader, target, tips, exclude=[snapshot.id for snapshot in left_out], refs=names)
+        names = [state for state in states if isinstance(state, str) and state in self.refs]
+        return export_states(
+            self.storage,
+            target,
+            [self._side(state) for state in states],
+            exclude=[self.resolve(state) for state in exclude],
+            names={name: self.resolve(name).id for name in names},
+        )
 
     def adopt_bundle(self, source: str | os.PathLike[str] | BinaryIO) -> AdoptReport:
         """Takes what a bundle brings into the store after verifying all of it; moves no ref.
@@ -469,27 +454,19 @@ class Store:
         return verify(self.storage, self.snapshots, self.refs, read_data=read_data, progress=progress)
 
     def mark_damaged(self, report: VerifyReport) -> int:
-        """Remembers what a report found damaged; from then on putting the same content writes it again.
+        """How many records are now marked damaged, so that putting the same content writes them again.
 
-        Reads of an open, writable store remember what they meet by themselves; this is for a report that a read-only
-        opening made.
-
-        Returns:
-            How many records are marked.
+        Reads of a writable store mark what they meet by themselves; this is for the report of a read-only opening.
 
         Raises:
             ReadOnlyError: The store is open read-only.
 
         *Durability*: durable on return.
         """
+        from casstore.collection.verify import mark_damaged
+
         self._check_open()
-        backend = self.storage.backend
-        addresses = {damage.address for damage in report.damage if damage.address is not None}
-        found = [address for address in sorted(addresses) if backend.find(address) is not None]
-        for address in found:
-            backend.mark_damaged(address)
-        backend.sync()
-        return len(found)
+        return mark_damaged(self.storage, report)
 
     def plan_gc(
         self,

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import os
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, NamedTuple
 
 from casstore.address import Address, snapshot_address
 from casstore.branches import Branch
 from casstore.branches.folding import ScratchNodes
+from casstore.collection.bundle import BundleReport, OverlayReader, StorageReader, export_bundle
 from casstore.format.kinds import CHUNK, NODE, SNAPSHOT
 from casstore.format.record import Record
 from casstore.format.snapshot import encode_snapshot
+from casstore.snapshots import Snapshot
 from casstore.storage import Storage
 
 
@@ -46,3 +50,30 @@ def branch_overlay(storage: Storage, branch: Branch, message: str = "") -> Branc
     tip = snapshot_address(encoded)
     records[tip] = storage.record(SNAPSHOT, tip, encoded)
     return BranchOverlay(tip, records, scratch)
+
+
+def export_states(
+    storage: Storage,
+    target: str | os.PathLike[str] | BinaryIO,
+    states: Sequence[Branch | Snapshot],
+    *,
+    exclude: Sequence[Snapshot],
+    names: Mapping[str, Address],
+) -> BundleReport:
+    """Writes snapshots, and branches that need not be committed, as a bundle; see ``Store.export_bundle``."""
+    tips: list[Address] = []
+    records: dict[Address, Record] = {}
+    # Overlays and snapshots keep what they refer to from the collector until all is written.
+    held: list[object] = [*states, *exclude]
+    for state in states:
+        if isinstance(state, Branch):
+            overlay = branch_overlay(storage, state)
+            held.append(overlay)
+            records.update(overlay.records)
+            tips.append(overlay.tip)
+        else:
+            tips.append(state.id)
+    reader = OverlayReader(records, StorageReader(storage))
+    report = export_bundle(reader, target, tips, exclude=[snapshot.id for snapshot in exclude], refs=names)
+    held.clear()
+    return report

@@ -103,6 +103,17 @@ def verify(
     return report
 
 
+def mark_damaged(storage: Storage, report: VerifyReport) -> int:
+    """Marks the records that a report names, durably; how many there are. See ``Store.mark_damaged``."""
+    backend = storage.backend
+    addresses = {damage.address for damage in report.damage if damage.address is not None}
+    found = [address for address in sorted(addresses) if backend.find(address) is not None]
+    for address in found:
+        backend.mark_damaged(address)
+    backend.sync()
+    return len(found)
+
+
 class _Verifier:
     def __init__(
         self, storage: Storage, snapshots: Snapshots, refs: Refs, report: VerifyReport, progress: Progress | None

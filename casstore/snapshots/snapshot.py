@@ -157,7 +157,7 @@ class Snapshots:
         found = list(self._with_prefix(digits))
         if not found:
             raise NotFoundError(
-                f"no snapshot id begins with {prefix}; list snapshots with `casstore log`.", path=prefix
+                f"no snapshot id begins with {prefix}; list snapshots with `casstore inspect graph`.", path=prefix
             )
         if len(found) > 1:
             names = ", ".join(address.hex()[: len(digits) + 8] for address in found[:4])

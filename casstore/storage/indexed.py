@@ -339,7 +339,7 @@ class IndexedBackend(ABC):
         if self._closed:
             raise ClosedError(self._closed)
         return NotFoundError(
-            f"nothing has the address {address.hex()}; check it with `casstore inspect`.", address=address
+            f"nothing has the address {address.hex()}; it was never put, or was collected.", address=address
         )
 
 
