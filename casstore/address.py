@@ -68,6 +68,19 @@ def parse_address(text: str) -> Address:
     return Address(address)
 
 
+def hex_address(value: object) -> Address | None:
+    """The address that stands in canonical JSON as exactly 64 lower-case hex digits; None for anything else."""
+    if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES:
+        try:
+            address = bytes.fromhex(value)
+        except ValueError:
+            return None
+        # ``fromhex`` takes capitals and steps over spaces, so the digits are written out again.
+        if address.hex() == value:
+            return Address(address)
+    return None
+
+
 def check_address(address: object) -> Address:
     """``address`` itself, if it has the shape of one.
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from casstore.address import ADDRESS_BYTES, Address
+from casstore.address import Address, hex_address
 from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError
 from casstore.format.canonical import JsonValue, canonical_json
 from casstore.format.event import parse_event
@@ -146,12 +146,7 @@ def _addresses(value: JsonValue) -> tuple[Address, ...]:
 
 
 def _address(value: JsonValue) -> Address:
-    if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES:
-        try:
-            address = Address(bytes.fromhex(value))
-            # ``fromhex`` takes capitals and steps over spaces, so the digits are written out again.
-            if address.hex() == value:
-                return address
-        except ValueError:
-            pass
-    raise CorruptionError("a bundle's manifest names something that is no address; have the bundle made again.")
+    address = hex_address(value)
+    if address is None:
+        raise CorruptionError("a bundle's manifest names something that is no address; have the bundle made again.")
+    return address

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from casstore.address import ADDRESS_BYTES, Address
+from casstore.address import Address, hex_address
 from casstore.errors import CorruptionError
 from casstore.format.canonical import JsonValue, canonical_json, parse_canonical_json
 from casstore.format.index_entry import encode_number, event_key, history_key, ref_key
@@ -133,15 +133,10 @@ def event_facts(payload: bytes) -> dict[bytes, bytes | None]:
 
 
 def _snapshot(value: JsonValue) -> Address | None:
-    if value is None:
-        return None
-    try:
-        # ``fromhex`` steps over spaces, so the digits are written out again.
-        if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES and bytes.fromhex(value).hex() == value:
-            return Address(bytes.fromhex(value))
-    except ValueError:
-        pass
-    raise CorruptionError("a ref move names no snapshot; run `casstore verify`.")
+    address = hex_address(value)
+    if address is None and value is not None:
+        raise CorruptionError("a ref move names no snapshot; run `casstore verify`.")
+    return address
 
 
 def _counts(value: JsonValue) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from casstore.address import ADDRESS_BYTES, Address, state_address
+from casstore.address import Address, hex_address, state_address
 from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError
 from casstore.format.canonical import JsonValue, canonical_json, parse_canonical_json
 
@@ -119,12 +119,7 @@ def _hex_roots(roots: Mapping[str, Address]) -> dict[str, JsonValue]:
 
 
 def _parse(value: JsonValue) -> Address:
-    if isinstance(value, str) and len(value) == 2 * ADDRESS_BYTES:
-        try:
-            address = Address(bytes.fromhex(value))
-            # ``fromhex`` takes capitals and steps over spaces, so the digits are written out again.
-            if address.hex() == value:
-                return address
-        except ValueError:
-            pass
-    raise CorruptionError("a snapshot names something that is no address; run `casstore verify`.")
+    address = hex_address(value)
+    if address is None:
+        raise CorruptionError("a snapshot names something that is no address; run `casstore verify`.")
+    return address
