@@ -45,6 +45,7 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m benchmarks store --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks branches --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks tree --results benchmarks/RESULTS.md
+	$(BENCH)/bin/python -m benchmarks workspace --results benchmarks/RESULTS.md
 
 install: $(VENV)/.installed
 
@@ -66,7 +67,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 $(BENCH)/.installed: pyproject.toml
 	@echo "Installing casstore and what it is compared with into $(BENCH) ..."
 	@$(PYTHON) -m venv $(BENCH)
-	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install '.[peers]'
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install '.[peers,watch]'
 	@touch $@
 
 clean:

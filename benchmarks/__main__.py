@@ -19,6 +19,7 @@ BENCHMARKS = {
     "store": "chunking, reading, many threads, opening, memory (parts: hash get threads open memory)",
     "branches": "forks, reads, commits, diffs, merges, memory of many agents, against copies and persistent maps",
     "tree": "a search tree: going back, hit rate of the hot cache, 100,000 rounds of create and prune",
+    "workspace": "directories: snapshots, switches, forks, restores, status, against git (parts: scan switch watch …)",
     "chunks": "the series with average chunks of 4, 8, 16 and 32 KiB",
 }
 
@@ -40,7 +41,9 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
         "--large-mib", type=int, default=1024, metavar="N", help="size of the large file (default 1024)"
     )
     parser.add_argument("--objects", type=int, default=1_000_000, metavar="N", help="objects in the store to open")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs (branches, tree)")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, to see that it runs (not series, store, chunks)"
+    )
     parser.add_argument(
         "--plots", type=Path, metavar="DIR", help="draw plots into DIR (default: plots/ beside the file of --results)"
     )

@@ -22,6 +22,10 @@ REFS: Final = "refs"
 RESERVE: Final = "reserve"
 READERS: Final = "readers"
 WORKSPACES: Final = "workspaces"
+BASES: Final = "bases"
+WORKSPACE_INFO: Final = "info"
+UPPER: Final = "upper"
+WORK: Final = "work"
 
 _SEGMENT_NAME = re.compile(r"([0-9]{8,10})\.seg")
 _EVENT_NAME = re.compile(r"[0-9]{16}")

@@ -44,6 +44,12 @@ class OsFiles:
             total += wanted
         return total
 
+    def write_at(self, fd: int, data: bytes, offset: int) -> None:
+        """Writes all of ``data`` over what is at ``offset``."""
+        done = os.pwrite(fd, data, offset)
+        while done < len(data):
+            done += os.pwrite(fd, data[done:], offset + done)
+
     def sync(self, fd: int) -> None:
         """What was written to ``fd`` survives a power loss once this returns."""
         if sys.platform == "darwin":

@@ -65,6 +65,16 @@ class Call:
 
         return casstore.open(self.store_path, create=create, timeout=self._session.timeout_seconds, config=config)
 
+    def write_if_free(self) -> Store:
+        """The store, opened as its one writer where nobody else is; otherwise read-only. Never waits."""
+        import casstore
+        from casstore.errors import FormatVersionError, LockedError, StorageError
+
+        try:
+            return casstore.open(self.store_path, create=False, timeout=0.0)
+        except (LockedError, StorageError, FormatVersionError):
+            return self.read()  # says what is wrong where reading fails too
+
     def shell_line(self, *words: str) -> str:
         """A ``casstore`` command on this store that can be pasted into a shell."""
         return shlex.join(["casstore", "--store", self.store_path, *words])

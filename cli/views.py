@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from casstore import RefMove, Snapshot, Store
     from casstore.address import Address
     from casstore.workspace import CheckoutReport, ImportReport, LeftOut
+    from casstore.workspace.preflight import Survey, Suspect
 
 SHORT_DIGITS: Final = 12
 MAX_LISTED: Final = 20
@@ -79,13 +80,13 @@ def move_row(move: RefMove) -> tuple[str, ...]:
     )
 
 
-def left_out_json(items: Iterable[LeftOut]) -> list[dict[str, Any]]:
-    """What an import or a checkout did not keep."""
+def left_out_json(items: Iterable[LeftOut | Suspect]) -> list[dict[str, Any]]:
+    """Paths with reasons: what an import or a checkout did not keep, what looks like a secret."""
     return [{**json_name("path", item.path), "why": item.why} for item in items]
 
 
-def kept_counts(report: ImportReport | CheckoutReport) -> str:
-    """How many files, directories and symlinks an import or a checkout handled."""
+def kept_counts(report: ImportReport | CheckoutReport | Survey) -> str:
+    """How many files, directories and symlinks an import or a checkout handled, or would."""
     counts = ((report.files, "file"), (report.directories, "directory"), (report.symlinks, "symlink"))
     return ", ".join(format_count(count, noun) for count, noun in counts)
 

@@ -203,6 +203,15 @@ class Branch:
 
     # -- history
 
+    @property
+    def unchanged(self) -> Snapshot | None:
+        """The snapshot that the branch started from, where nothing was changed since; else None."""
+        state = self._current()
+        start = state[0]
+        if start is None or state[2] or state[3] or state[4] or dict(state[1].roots) != dict(start.roots):
+            return None
+        return start
+
     def commit(self, message: str = "", *, ref: str | None = None, **meta: Any) -> Snapshot:
         """A snapshot of the state; the branch goes on from it.
 

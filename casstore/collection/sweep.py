@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from casstore.address import Address, event_address
+from casstore.collection.caches import drop_stale_caches
 from casstore.collection.mark import Marker
 from casstore.collection.roots import Roots
 from casstore.errors import ConflictError
@@ -191,6 +192,7 @@ class Sweep:
             self.close()
         storage.cache.clear()
         self._nodes.clear()
+        drop_stale_caches(storage)
         kept: Counter[int] = Counter()
         for _, entry in backend.scan():
             kept[entry.segment] += entry.record_bytes

@@ -11,6 +11,7 @@ namespace   rest of the key                        value
 ``h``       ref name, NUL, event number (8)        the event's payload
 ``e``       event number (8, big-endian)           payloads of events that are no ref moves
 ``x``       a word                                 facts about the store as a whole
+``c``       device (8), inode (8), a folder        stat cache of a directory (``casstore.format.stat_cache``)
 ==========  =====================================  ==================================================
 
 An object's value, little-endian::
@@ -35,6 +36,8 @@ REF: Final = b"r"
 HISTORY: Final = b"h"
 EVENT_KEY: Final = b"e"
 FACT: Final = b"x"
+CACHE: Final = b"c"
+"""What can be computed anew: written without a sync, gone after a rebuild."""
 
 CLEAN: Final = FACT + b"clean"
 """The batch number at which the store was last closed in order."""

@@ -74,6 +74,15 @@ def posix_key(path: bytes, *, directory: bool) -> bytes:
     return key + b"/@" if directory else key
 
 
+def posix_path(key: bytes) -> tuple[bytes, bool]:
+    """The path that a key is about, and whether it is a directory: what ``posix_key`` was given."""
+    if key == b"@":
+        return b"", True
+    directory = key.endswith(b"/@")
+    path = key[:-2] if directory else key
+    return path[1:].replace(b"/=", b"/"), directory
+
+
 def encode_posix(metadata: PosixMetadata) -> bytes:
     """The one encoding of ``metadata``.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from casstore.mcts.saving import Saved
     from casstore.storage import PinHandle
     from casstore.store import State, Store
+    from casstore.workspace.workspace import Workspace
 
 
 class StateTree:
@@ -188,20 +189,30 @@ class StateTree:
         parent.edges.append(edge)
         return node
 
-    def backtrack_to(self, node: Node) -> Branch:
+    def backtrack_to(self, node: Node, *, workspace: Workspace | None = None) -> Branch:
         """A fresh fork of the node's state, to work on; what is done to it changes no node.
+
+        Args:
+            node: Where to go.
+            workspace: A directory that is switched to the files of the fork, so that files and objects are those of one
+                state; what the directory alone had is saved before. ``workspace.capture(branch)`` takes back what
+                programs do there, and ``create_node(node, branch)`` makes a node of it.
 
         Raises:
             InvalidInputError: The node is not in this tree.
             NotFoundError: Its state is lost.
+            CasstoreError: The directory could not be switched; see ``Workspace.switch``. Nothing is returned then.
 
-        *Cost*: 0.5 µs, wherever the node is; the first time after ``resume`` some 25 µs.
+        *Cost*: 0.5 µs, wherever the node is; the first time after ``resume`` some 25 µs. With a workspace, its scan and
+        what differs.
         """
         if self._nodes.get(node.id) is not node:
             self._check_member(node)
         branch = (node._branch or node.open()).fork()
         for hook in self._hooks.forked:
             hook(node, branch)
+        if workspace is not None:
+            workspace.switch(branch)
         return branch
 
     def state_diff(self, a: Node, b: Node) -> Iterator[Change]:

@@ -43,6 +43,10 @@ class Backend(Protocol):
     """Set while a collection deletes; decisions and deletions are made under ``write_lock``."""
 
     @property
+    def hurt(self) -> bool:
+        """Whether any record is known to be damaged or cut off."""
+
+    @property
     def doubtful(self) -> bool:
         """Whether any record is known to be damaged or cut off: then a list in place does not prove its pieces are."""
 
@@ -92,6 +96,12 @@ class Backend(Protocol):
 
     def facts(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The facts whose keys begin with ``prefix``, in order."""
+
+    def cache(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """What ``put_cache`` kept under keys that begin with ``prefix``, in order."""
+
+    def put_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Keeps what can be computed anew, all at once; None forgets a key. A crash or a rebuild may lose it."""
 
     def next_event(self) -> int:
         """A number for the next event; call it with ``write_lock`` held."""

@@ -50,6 +50,9 @@ class Index(Protocol):
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Writes all changes at once; ``None`` removes a key. Durable on return, unless opened without ``sync``."""
 
+    def write_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Writes what can be computed anew: all at once, but neither durable nor counted among the batches."""
+
     def closed_cleanly(self) -> bool:
         """Whether the last close was an orderly one, with nothing written since."""
 
@@ -136,8 +139,15 @@ class LevelIndex:
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         self._write(changes, self._sync)
 
+    def write_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self._write_batch(changes, False)
+
     def _write(self, changes: Mapping[bytes, bytes | None], sync: bool) -> None:
         number = self._number + 1
+        self._write_batch(changes, sync, number)
+        self._number = number
+
+    def _write_batch(self, changes: Mapping[bytes, bytes | None], sync: bool, number: int = 0) -> None:
         try:
             with self._db.write_batch(sync=sync) as batch:
                 put, delete = batch.put, batch.delete
@@ -146,7 +156,8 @@ class LevelIndex:
                         delete(key)
                     else:
                         put(key, value)
-                put(batch_key(number), b"")
+                if number:
+                    put(batch_key(number), b"")
                 if number > KEPT_BATCHES:
                     delete(batch_key(number - KEPT_BATCHES))
         except (plyvel.Error, RuntimeError) as error:
@@ -155,7 +166,6 @@ class LevelIndex:
             raise StorageError(
                 f"the index cannot be written ({_text(error)}); free space and open the store again.", path=self._path
             ) from None
-        self._number = number
 
     def closed_cleanly(self) -> bool:
         return bool(self.get(CLEAN) == encode_number(self._number))
@@ -257,6 +267,9 @@ class MemoryIndex:
                 self._pairs.pop(key, None)
             else:
                 self._pairs[key] = value
+
+    def write_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self.write(changes)
 
     def closed_cleanly(self) -> bool:
         return True

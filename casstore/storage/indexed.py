@@ -18,6 +18,7 @@ from typing import Final
 from casstore.address import Address
 from casstore.errors import ClosedError, CorruptionError, NotFoundError, ReadOnlyError, StorageError
 from casstore.format.index_entry import (
+    CACHE,
     DAMAGED,
     DAMAGED_FLAG,
     NEXT_EVENT,
@@ -62,9 +63,12 @@ class IndexedBackend(ABC):
         return default if value is None else decode_number(value)
 
     @property
-    def doubtful(self) -> bool:
-        """Whether any record is known to be damaged or cut off."""
+    def hurt(self) -> bool:
         return self.damaged_count > 0 or self._cut_off
+
+    @property
+    def doubtful(self) -> bool:
+        return self.hurt
 
     # -- lookups
 
@@ -124,6 +128,15 @@ class IndexedBackend(ABC):
         if self._closed:
             raise ClosedError(self._closed)
         return self._index.scan(prefix)
+
+    def cache(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.facts(CACHE + prefix):
+            yield key[1:], value
+
+    def put_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
+        with self._lock:
+            self._check_writable()
+            self._index.write_cache({CACHE + key: value for key, value in changes.items()})
 
     # -- changes
 

@@ -51,6 +51,7 @@ class Ingest:
         "_batch_bytes",
         "_error",
         "_limit",
+        "_open",
         "_pool",
         "_running",
         "_stack",
@@ -62,6 +63,8 @@ class Ingest:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._stack = ExitStack()
+        self._open = False
+        # Made when the first batch is full: few small files need no threads.
         self._pool: ThreadPoolExecutor | None = None
         self._batch: list[tuple[Address, bytes]] = []
         self._batch_bytes = 0
@@ -73,11 +76,8 @@ class Ingest:
         """Raw bytes of the chunks that were not there before."""
 
     def __enter__(self) -> Ingest:
-        # Imported on use: it brings `logging`, and every command of the CLI would pay for it.
-        from concurrent.futures import ThreadPoolExecutor
-
         self._stack.enter_context(self._storage.operation())
-        self._pool = ThreadPoolExecutor(self._storage.config.thread_count, thread_name_prefix="casstore-ingest")
+        self._open = True
         return self
 
     def __exit__(
@@ -90,6 +90,7 @@ class Ingest:
                 if self._error is not None:
                     raise self._error
         finally:
+            self._open = False
             self._pool = None
             self._running.clear()
             if pool is not None:
@@ -98,7 +99,7 @@ class Ingest:
 
     def add(self, data: bytes) -> Address:
         """Keeps a content given whole; returns its address at once."""
-        if self._pool is None:
+        if not self._open:
             raise ClosedError("the ingest is not open; use it in a `with` block.")
         address = content_address(data)
         if address not in self._waiting and not self._storage.known(address):
@@ -143,6 +144,13 @@ class Ingest:
 
     def flush(self) -> None:
         """Writes everything that was added so far."""
+        if self._pool is None and self._batch:
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            prepared, contents = self._prepare(batch, self._storage.config.compression_level)
+            self._storage.backend.put_prepared(prepared)
+            self._count(prepared)
+            self._end_waiting(contents)
+            return
         self._submit()
         while self._running:
             self._write_oldest()
@@ -150,16 +158,24 @@ class Ingest:
     def _start(
         self, prepare: Callable[[Any, int], _Batch], batch: object, then: Callable[[list[_Content]], object]
     ) -> None:
-        if self._pool is None:
-            raise ClosedError("the ingest is not open; use it in a `with` block.")
+        pool = self._pool or self._start_pool()
         running = self._running
         # The better level where it costs no time: while the threads keep up with the reader.
         level = self._storage.config.compression_level
         if len(running) >= self._limit - 1:
             level = min(level, BUSY_LEVEL)
-        running.append((self._pool.submit(prepare, batch, level), then))
+        running.append((pool.submit(prepare, batch, level), then))
         while running and (len(running) > self._limit or running[0][0].done()):
             self._write_oldest()
+
+    def _start_pool(self) -> ThreadPoolExecutor:
+        if not self._open:
+            raise ClosedError("the ingest is not open; use it in a `with` block.")
+        # Imported on use: it brings `logging`, and every command of the CLI would pay for it.
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._pool = ThreadPoolExecutor(self._storage.config.thread_count, thread_name_prefix="casstore-ingest")
+        return self._pool
 
     def _write_oldest(self) -> None:
         future, then = self._running.popleft()
@@ -170,8 +186,11 @@ class Ingest:
             # Also the end of the context raises it: what was lost must not look kept to whoever swallowed this one.
             self._error = error
             raise
-        self.new_bytes += sum([record.raw_bytes for record, _ in prepared if record.kind == CHUNK])
+        self._count(prepared)
         then(contents)
+
+    def _count(self, prepared: list[Prepared]) -> None:
+        self.new_bytes += sum([record.raw_bytes for record, _ in prepared if record.kind == CHUNK])
 
     def _prepare(self, batch: list[_Content], level: int) -> _Batch:
         """Cuts and compresses whole contents; runs in a thread of the pool."""

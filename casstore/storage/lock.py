@@ -16,6 +16,7 @@ from collections.abc import Callable
 from casstore.errors import LockedError
 
 _POLL_SECONDS = 0.01
+_STORE = "has the store open for writing; wait for it, pass a timeout, or open read-only"
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
@@ -24,8 +25,8 @@ class FileLock:
 
     __slots__ = ("__weakref__", "_fd", "forked", "path")
 
-    def __init__(self, path: str, timeout: float = 0.0) -> None:
-        """Takes the lock, waiting up to ``timeout`` seconds.
+    def __init__(self, path: str, timeout: float = 0.0, what: str = _STORE) -> None:
+        """Takes the lock, waiting up to ``timeout`` seconds; ``what`` says in an error what the holder does.
 
         Raises:
             LockedError: Another opening holds it; ``pid`` names the holder.
@@ -43,14 +44,10 @@ class FileLock:
                     pid = self._holder()
                     os.close(self._fd)
                     who = f"process {pid}" if pid else "another process"
-                    raise LockedError(
-                        f"{who} has the store open for writing; wait for it, pass a timeout, or open read-only.",
-                        path=path,
-                        pid=pid,
-                    ) from None
+                    raise LockedError(f"{who} {what}.", path=path, pid=pid) from None
                 time.sleep(_POLL_SECONDS)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        # Always as long, so that nothing of an older one is left; to cut the file first would have ext4 write it out.
+        os.pwrite(self._fd, b"%-15d\n" % os.getpid(), 0)
         _held.add(self)
 
     def _holder(self) -> int | None:

@@ -149,6 +149,7 @@ class BackendSuite:
             assert error.address == record.address
             assert not backend.contains(record.address)
             assert backend.doubtful
+            assert backend.hurt
             entry = backend.find(record.address)
             assert entry is not None
             assert entry.flags & DAMAGED_FLAG
@@ -164,6 +165,7 @@ class BackendSuite:
 
     def _assert_sound(self, backend: Backend) -> None:
         assert not (backend.doubtful and self.trusts)
+        assert not backend.hurt
 
     def test_a_damaged_record_can_be_deleted(self, tmp_path: Path) -> None:
         backend = self.open(str(tmp_path))
@@ -200,6 +202,58 @@ class BackendSuite:
         backend.sync({b"r1": None})
         assert backend.fact(b"r1") is None
         assert list(backend.facts(b"r")) == [(b"r2", b"two")]
+        backend.close()
+
+    def test_the_cache_is_kept_beside_the_facts(self, tmp_path: Path) -> None:
+        backend = self.open(str(tmp_path))
+        assert list(backend.cache(b"")) == []
+        backend.put_cache({b"d2": b"two", b"d1": b"", b"\xff": b"other", b"": b"none"})
+        assert list(backend.cache(b"d")) == [(b"d1", b""), (b"d2", b"two")]
+        assert list(backend.cache(b"")) == [(b"", b"none"), (b"d1", b""), (b"d2", b"two"), (b"\xff", b"other")]
+        backend.put_cache({b"d1": None, b"d2": b"new", b"never": None})
+        assert list(backend.cache(b"d")) == [(b"d2", b"new")]
+        for key in (b"d", b"d1", b"d2", b"never"):
+            # No namespace of the facts, whatever the key.
+            assert backend.fact(key) is None
+        assert list(backend.facts(b"d")) == []
+        backend.sync({b"d2": b"fact"})
+        assert list(backend.cache(b"d")) == [(b"d2", b"new")]
+        backend.sync({b"d2": None})
+        backend.close()
+        if self.durable:
+            backend = self.open(str(tmp_path))
+            assert list(backend.cache(b"")) == [(b"", b"none"), (b"d2", b"new"), (b"\xff", b"other")]
+            backend.close()
+
+    def test_the_cache_counts_for_nothing_else(self, tmp_path: Path) -> None:
+        backend = self.open(str(tmp_path))
+        record = make_record(b"beside")
+        backend.put([record])
+        backend.sync()
+        batches, used = list(backend.facts(b"b")), backend.used_bytes()
+        for number in range(20):
+            backend.put_cache({b"%d" % number: bytes(1000)})
+        assert list(backend.facts(b"b")) == batches
+        assert backend.used_bytes() == used
+        assert [address for address, _ in backend.scan()] == [record.address]
+        backend.sync({b"rname": b"fact"})
+        backend.close()
+        if self.durable:
+            backend = self.open(str(tmp_path))
+            assert backend.get(record.address) == record
+            assert backend.fact(b"rname") == b"fact"
+            backend.close()
+
+    def test_the_cache_may_change_while_it_is_read(self, tmp_path: Path) -> None:
+        backend = self.open(str(tmp_path))
+        backend.put_cache({b"%02d" % number: b"old" for number in range(50)})
+        seen: list[tuple[bytes, bytes]] = []
+        for key, value in backend.cache(b""):
+            if not seen:
+                backend.put_cache({b"%02d" % number: None for number in range(10, 50)})
+            seen.append((key, value))
+        assert seen[:10] == [(b"%02d" % number, b"old") for number in range(10)]
+        assert len(list(backend.cache(b""))) == 10
         backend.close()
 
     def test_event_numbers_count_up(self, tmp_path: Path) -> None:
@@ -299,6 +353,8 @@ class BackendSuite:
             lambda: list(backend.scan()),
             lambda: list(backend.facts(b"r")),
             lambda: backend.fact(b"r"),
+            lambda: list(backend.cache(b"")),
+            lambda: backend.put_cache({b"key": b"value"}),
             lambda: backend.delete([record.address]),
             backend.sync,
         ):

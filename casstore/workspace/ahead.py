@@ -50,18 +50,28 @@ def naming(path: bytes) -> Iterator[None]:
 
 
 class FetchAhead:
-    """Batches of ``items`` with their contents. Use as a context manager: leaving it ends the thread."""
+    """Batches of ``items`` with their contents. Use as a context manager: leaving it ends the thread.
+
+    Args:
+        storage: Where the contents are.
+        items: Path and entry, in the order in which they are written.
+        thread: False fetches each batch when it is asked for: for a few items, a thread costs more than it saves.
+    """
 
     __slots__ = ("_items", "_queue", "_stopped", "_storage", "_thread")
 
-    def __init__(self, storage: Storage, items: Iterable[Item]) -> None:
+    def __init__(self, storage: Storage, items: Iterable[Item], *, thread: bool = True) -> None:
         self._storage = storage
         self._items = items
-        self._queue: Queue[Batch | BaseException | None] = Queue(_WAITING)
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="casstore-fetch", daemon=True)
+        self._thread: threading.Thread | None = None
+        if thread:
+            self._queue: Queue[Batch | BaseException | None] = Queue(_WAITING)
+            self._thread = threading.Thread(target=self._run, name="casstore-fetch", daemon=True)
 
     def __enter__(self) -> Iterator[Batch]:
+        if self._thread is None:
+            return self._fetched()
         self._thread.start()
         return self._batches()
 
@@ -69,6 +79,8 @@ class FetchAhead:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped = True
+        if self._thread is None:
+            return
         while self._thread.is_alive():
             try:
                 self._queue.get(timeout=0.01)
@@ -84,19 +96,23 @@ class FetchAhead:
 
     def _run(self) -> None:
         try:
-            for items, addresses in self._plan():
-                try:
-                    contents = list(self._storage.get_many(addresses)) if addresses else []
-                except CasstoreError:
-                    self._name_the_culprit(items)
-                    raise
-                self._queue.put((items, contents))
+            for batch in self._fetched():
+                self._queue.put(batch)
                 if self._stopped:
                     return
         except BaseException as error:  # Whatever it is, the writer raises it.
             self._queue.put(error)
         else:
             self._queue.put(None)
+
+    def _fetched(self) -> Iterator[Batch]:
+        for items, addresses in self._plan():
+            try:
+                contents = list(self._storage.get_many(addresses)) if addresses else []
+            except CasstoreError:
+                self._name_the_culprit(items)
+                raise
+            yield items, contents
 
     def _name_the_culprit(self, items: list[Item]) -> None:
         """Fetches one by one, so that the error can say which path it is about."""

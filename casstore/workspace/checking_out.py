@@ -8,14 +8,17 @@ made again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from casstore.errors import CorruptionError, InvalidInputError, StorageError
+from casstore.errors import InvalidInputError, StorageError
 from casstore.format.entry import DIRECTORY, EXECUTABLE, FILE, SYMLINK
-from casstore.workspace.ahead import FetchAhead, is_fetched, naming
+from casstore.workspace.ahead import FetchAhead, is_fetched
+from casstore.workspace.contents import blocks_of, no_file
 from casstore.workspace.metadata import restore_link_metadata, restore_metadata
 from casstore.workspace.part import Part
+from casstore.workspace.recording import Recorder
+from casstore.workspace.registering import register_checkout, save_checkout
+from casstore.workspace.registry import Registry
 from casstore.workspace.report import CheckoutReport, LeftOut, Progress
 from casstore.workspace.scan import folder_name, identity_of, is_inside
 from casstore.workspace.target import EXECUTABLE_MODE, FILE_MODE, OnFile, Target, check_name, find_obstacles
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
     from casstore.address import Address
     from casstore.snapshots import Snapshot
     from casstore.store import Store
-
-_BLOCK_BYTES: Final = 1024 * 1024
 
 
 def checkout(
@@ -42,6 +43,9 @@ def checkout(
     The directory is made if it is missing, with its parents. Without ``force`` it must be empty. With it, files and
     symlinks of the state replace what has their name (each at once, by renaming; other hard links keep the old
     content), existing folders are used, and everything else stays as it is.
+
+    A whole state makes the directory a workspace: the store remembers where it is and what it holds (nothing is put
+    into it), so that ``Workspace`` can tell what changed.
 
     Files get mode 0644 or 0755, less the umask. A state imported with ``metadata="full"`` gets mode, modification
     time, extended attributes and, for root, owners back.
@@ -68,11 +72,14 @@ def checkout(
 
     *Cost*: reads what it writes, once. Memory: some 20 MiB, whatever the size of the state.
     """
-    part = Part(store.nodes, store.resolve(state), os.fsencode(path or b"").strip(b"/"))
+    snapshot = store.resolve(state)
+    part = Part(store.nodes, snapshot.roots, os.fsencode(path or b"").strip(b"/"))
     folder = folder_name(directory)
     own = identity_of(store.path)
     if own is not None and is_inside(folder, store.path):
         raise InvalidInputError(f"{folder!r} belongs to the store itself; choose another folder.", path=folder)
+    if store.path != ":memory:":
+        Registry(store).require_shown(os.path.realpath(folder))
     fd = _open_directory(folder)
     try:
         occupied = bool(os.listdir(fd))
@@ -87,8 +94,39 @@ def checkout(
     except BaseException:
         os.close(fd)
         raise
-    writer = _Writer(store, part, progress)
-    target = Target(folder, fd, replace=occupied, on_leave=writer.leave_folder if part.has_metadata else None)
+    recorder = Recorder() if path is None and not occupied else None
+    report = write_part(store, part, folder, fd, replace=occupied, recorder=recorder, progress=progress)
+    if path is None:
+        register_checkout(store, folder, snapshot, state if isinstance(state, str) and state in store.refs else None)
+        if recorder is not None:
+            recorder.settle()
+            save_checkout(store, folder, snapshot, recorder.folders)
+    return report
+
+
+def write_part(
+    store: Store,
+    part: Part,
+    directory: str,
+    fd: int,
+    *,
+    replace: bool = False,
+    recorder: Recorder | None = None,
+    progress: Progress | None = None,
+) -> CheckoutReport:
+    """Writes ``part`` into the open folder ``fd``, which is closed; raises as ``checkout``.
+
+    Args:
+        store: Where it is.
+        part: What to write.
+        directory: The folder's path, for messages.
+        fd: The folder.
+        replace: Names may be taken.
+        recorder: Learns what was written.
+        progress: As for ``checkout``.
+    """
+    writer = _Writer(store, part, recorder, progress)
+    target = Target(directory, fd, replace=replace, on_leave=writer.leave_folder)
     try:
         writer.run(target)
     finally:
@@ -105,14 +143,15 @@ def checkout(
 class _Writer:
     """One run over a part, and what it counted."""
 
-    __slots__ = ("_part", "_progress", "_storage", "bytes", "files", "symlinks", "warnings")
+    __slots__ = ("_part", "_progress", "_recorder", "_storage", "bytes", "files", "symlinks", "warnings")
 
-    def __init__(self, store: Store, part: Part, progress: Progress | None) -> None:
+    def __init__(self, store: Store, part: Part, recorder: Recorder | None, progress: Progress | None) -> None:
         self.files = self.symlinks = self.bytes = 0
         self.warnings: list[LeftOut] = []
         self._storage = store.storage
         self._part = part
         self._progress = progress
+        self._recorder = recorder
 
     def run(self, target: Target) -> None:
         """Writes everything below ``target``. Raises as ``checkout``."""
@@ -121,7 +160,7 @@ class _Writer:
             for items, fetched in batches:
                 contents = iter(fetched)
                 for path, entry in items:
-                    kind, size, address, content = entry[:4]
+                    kind, size, _, content = entry[:4]
                     if kind == DIRECTORY:
                         enter(path)
                         continue
@@ -132,7 +171,7 @@ class _Writer:
                     if content is None and is_fetched(entry):
                         content = next(contents)
                     if kind in (FILE, EXECUTABLE):
-                        blocks = self._stream(path, size, address) if content is None else _checked(path, size, content)
+                        blocks = blocks_of(self._storage, path, entry, content)
                         mode = FILE_MODE if kind == FILE else EXECUTABLE_MODE
                         target.write(fd, name, path, blocks, mode, self._on_file(path))
                         self.files += 1
@@ -143,12 +182,10 @@ class _Writer:
                         metadata = self._part.metadata(path, directory=False)
                         if metadata is not None:
                             restore_link_metadata(path, metadata, fd, name, self.warnings)
+                        if self._recorder is not None:
+                            self._recorder.member(path, os.stat(name, dir_fd=fd, follow_symlinks=False))
                     else:
-                        raise CorruptionError(
-                            f"no directory can hold the entry {os.fsdecode(path)!r} of kind {kind}; run "
-                            "`casstore verify`.",
-                            path=os.fsdecode(path),
-                        )
+                        raise no_file(path, entry)
                 if self._progress is not None:
                     self._progress("writing", self.files, self._part.total)
         target.finish()
@@ -158,36 +195,21 @@ class _Writer:
         metadata = self._part.metadata(path, directory=True)
         if metadata is not None:
             restore_metadata(path, metadata, fd, self.warnings)
+        if self._recorder is not None:
+            self._recorder.folder(path, os.fstat(fd))
 
     def _on_file(self, path: bytes) -> OnFile | None:
         metadata = self._part.metadata(path, directory=False)
+        recorder = self._recorder
         if metadata is None:
-            return None
-        return lambda file: restore_metadata(path, metadata, file, self.warnings)
+            return None if recorder is None else lambda file: recorder.member(path, os.fstat(file))
 
-    def _stream(self, path: bytes, size: int, address: Address | None) -> Iterator[bytes]:
-        if address is None:
-            raise _wrong_size(path, size, 0)
-        total = 0
-        with naming(path), self._storage.open_content(address) as content:
-            while block := content.read(_BLOCK_BYTES):
-                total += len(block)
-                yield block
-        if total != size:
-            raise _wrong_size(path, size, total)
+        def finish(file: int) -> None:
+            restore_metadata(path, metadata, file, self.warnings)
+            if recorder is not None:
+                recorder.member(path, os.fstat(file))
 
-
-def _checked(path: bytes, size: int, content: bytes) -> Iterable[bytes]:
-    if len(content) != size:
-        raise _wrong_size(path, size, len(content))
-    return (content,)
-
-
-def _wrong_size(path: bytes, size: int, found: int) -> CorruptionError:
-    name = os.fsdecode(path)
-    return CorruptionError(
-        f"the entry {name!r} says {size} bytes, its content has {found}; run `casstore verify`.", path=name
-    )
+        return finish
 
 
 def _open_directory(folder: str) -> int:

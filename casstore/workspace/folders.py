@@ -9,6 +9,7 @@ again through ``..``, which must then be the same folder.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 from casstore.errors import ConflictError
@@ -82,6 +83,34 @@ class FolderStack:
                     raise ConflictError(f"the folder {place!r} was moved meanwhile; try again.", path=place)
         finally:
             os.close(left.fd)
+
+    def enter(
+        self,
+        folder: bytes,
+        open_folder: Callable[[int, bytes, bytes], int],
+        leave: Callable[[], None] | None = None,
+    ) -> int:
+        """Goes to ``folder`` (``b""`` is the top); its descriptor is valid until the next call.
+
+        Args:
+            folder: A path below the top.
+            open_folder: Opens a member of a folder: called with the open folder above, the name, and the whole path.
+            leave: Called instead of ``pop`` for each folder that the way leads out of; it pops.
+        """
+        wanted = folder + b"/" if folder else b""
+        above = self._folders[-1]
+        while not wanted.startswith(above.prefix):
+            if leave is None:
+                self.pop()
+            else:
+                leave()
+            above = self._folders[-1]
+        while len(above.prefix) < len(wanted):
+            name = wanted[len(above.prefix) : wanted.index(b"/", len(above.prefix))]
+            prefix = above.prefix + name + b"/"
+            self.push(prefix, open_folder(above.fd, name, prefix[:-1]), [])
+            above = self._folders[-1]
+        return above.fd
 
     def close(self) -> None:
         """Gives all descriptors back; safe to call twice."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from casstore.errors import NotFoundError
@@ -13,7 +13,7 @@ from casstore.format.posix import PosixMetadata, decode_posix, posix_key
 from casstore.tree import Nodes, lookup, scan, summary
 
 if TYPE_CHECKING:
-    from casstore.snapshots import Snapshot
+    from casstore.address import Address
 
 FILES: Final = "files"
 OBJECTS: Final = "objects"
@@ -23,7 +23,7 @@ Item = tuple[bytes, Entry]
 
 
 class Part:
-    """What is at ``path`` in ``snapshot`` (``b""`` for all of it).
+    """What is at ``path`` in the state with the table of ``roots`` (``b""`` for all of it).
 
     Attributes:
         total: Number of regular files, where it is known without reading the tree.
@@ -35,10 +35,10 @@ class Part:
 
     __slots__ = ("_cut", "_nodes", "_posix", "_prefix", "_root", "_single", "has_metadata", "total")
 
-    def __init__(self, nodes: Nodes, snapshot: Snapshot, path: bytes) -> None:
+    def __init__(self, nodes: Nodes, roots: Mapping[str, Address], path: bytes = b"") -> None:
         self._nodes = nodes
-        self._root = snapshot.roots.get(FILES)
-        self._posix = snapshot.roots.get(POSIX)
+        self._root = roots.get(FILES)
+        self._posix = roots.get(POSIX)
         self._prefix = path + b"/" if path else b""
         self._cut = len(self._prefix)
         self._single: Item | None = None

@@ -69,20 +69,7 @@ class Target:
             CorruptionError: The path would lead outside.
             StorageError: The system refused.
         """
-        stack = self._stack
-        wanted = folder + b"/" if folder else b""
-        above = stack.last
-        while not wanted.startswith(above.prefix):
-            self._leave()
-            above = stack.last
-        while len(above.prefix) < len(wanted):
-            name = wanted[len(above.prefix) : wanted.index(b"/", len(above.prefix))]
-            prefix = above.prefix + name + b"/"
-            check_name(name, prefix)
-            stack.push(prefix, self._make_folder(above.fd, name, prefix[:-1]), [])
-            self.directories += 1
-            above = stack.last
-        return above.fd
+        return self._stack.enter(folder, self._open, self._leave)
 
     def write(self, fd: int, name: bytes, path: bytes, blocks: Iterable[bytes], mode: int, done: OnFile | None) -> None:
         """Makes the regular file ``name`` in the open folder ``fd``; ``done`` sees it before it is closed.
@@ -94,9 +81,9 @@ class Target:
         try:
             if self._replace:
                 with self._temporary(fd, name) as temporary:
-                    _write_file(fd, temporary, blocks, mode, done)
+                    write_file(fd, temporary, blocks, mode, done)
             else:
-                _write_file(fd, name, blocks, mode, done)
+                write_file(fd, name, blocks, mode, done)
         except OSError as error:
             raise self.failure(fd, name, path, error) from error
 
@@ -108,8 +95,7 @@ class Target:
             CorruptionError: No symlink can have that target.
             StorageError: The system refused.
         """
-        if not target or b"\0" in target:
-            raise CorruptionError(f"the symlink {os.fsdecode(path)!r} has an impossible target; run `casstore verify`.")
+        check_target(target, path)
         try:
             if self._replace:
                 with self._temporary(fd, name) as temporary:
@@ -123,7 +109,7 @@ class Target:
         """What an ``OSError`` about ``path`` means to the user."""
         place = self.full_name(path)
         if error.errno == errno.EEXIST:
-            other = _same_file(fd, name)
+            other = same_file(fd, name)
             if other is not None:
                 twin = self.full_name(path[: len(path) - len(name)] + other)
                 return InvalidInputError(
@@ -145,6 +131,12 @@ class Target:
     def full_name(self, path: bytes) -> str:
         """The path as the user would name it."""
         return os.path.join(self.directory, os.fsdecode(path)) if path else self.directory
+
+    def _open(self, above: int, name: bytes, path: bytes) -> int:
+        check_name(name, path)
+        fd = self._make_folder(above, name, path)
+        self.directories += 1
+        return fd
 
     def _make_folder(self, above: int, name: bytes, path: bytes) -> int:
         try:
@@ -188,6 +180,16 @@ def check_name(name: bytes, path: bytes) -> None:
     """
     if name in _HOSTILE or b"/" in name or b"\0" in name:
         raise CorruptionError(f"the key {os.fsdecode(path)!r} leads outside its folder; run `casstore verify`.")
+
+
+def check_target(target: bytes, path: bytes) -> None:
+    """Passes only what a symlink can lead to.
+
+    Raises:
+        CorruptionError: No symlink can have that target.
+    """
+    if not target or b"\0" in target:
+        raise CorruptionError(f"the symlink {os.fsdecode(path)!r} has an impossible target; run `casstore verify`.")
 
 
 def in_the_way(place: str, wanted: str) -> InvalidInputError:
@@ -245,7 +247,7 @@ def find_obstacles(directory: str, fd: int, paths: Iterator[tuple[bytes, bool]],
             check(path, folder=is_folder)
 
 
-def _write_file(fd: int, name: bytes, blocks: Iterable[bytes], mode: int, done: OnFile | None) -> None:
+def write_file(fd: int, name: bytes, blocks: Iterable[bytes], mode: int, done: OnFile | None) -> None:
     """Makes the file ``name``; whole, or not at all."""
     file = os.open(name, _NEW_FILE_FLAGS, mode, dir_fd=fd)
     try:
@@ -262,7 +264,7 @@ def _write_file(fd: int, name: bytes, blocks: Iterable[bytes], mode: int, done: 
         os.close(file)
 
 
-def _same_file(fd: int, name: bytes) -> bytes | None:
+def same_file(fd: int, name: bytes) -> bytes | None:
     """The other spelling under which the folder ``fd`` already holds ``name``, if it holds it under another one."""
     try:
         wanted = os.stat(name, dir_fd=fd, follow_symlinks=False)

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import click
 from click.shell_completion import CompletionItem
 
+from ..names import json_name
 from ..places import parse_place
 from ..progress import progress
 from ..session import Call, complete_state, store_command
 from ..units import format_size
 from ..views import kept_counts, left_out_json, short_id
+
+if TYPE_CHECKING:
+    from casstore import Snapshot, Store
+    from casstore.workspace import CheckoutReport
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -25,10 +33,12 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @click.argument("words", metavar="STATE [PATH] DIR", nargs=-1, required=True, shell_complete=_complete)
 @click.option("--force", is_flag=True, help="Write into a directory that is not empty, replacing what is in the way.")
-def command(call: Call, words: tuple[str, ...], force: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+def command(call: Call, words: tuple[str, ...], force: bool, dry_run: bool) -> None:
     """Write a state's files to DIR.
 
-    PATH (or STATE:files/PATH) takes only the part below it. A DIR that is not empty is refused without --force.
+    PATH (or STATE:files/PATH) takes only the part below it. A DIR that is not empty is refused without --force. A DIR
+    that holds a whole state is a workspace from then on: `status`, `switch` and `undo` work there.
     """
     from casstore.errors import InvalidInputError
     from casstore.workspace import checkout
@@ -42,13 +52,17 @@ def command(call: Call, words: tuple[str, ...], force: bool) -> None:
     directory = words[-1]
     with call.read() as store:
         snapshot = store.resolve(place.state)
-        with progress(as_json=call.out.as_json) as callback:
-            report = checkout(store, snapshot, directory, path=path, force=force, progress=callback)
+        if dry_run:
+            report = _survey(store, snapshot, directory, path, force)
+        else:
+            with progress(as_json=call.out.as_json) as callback:
+                report = checkout(store, place.state, directory, path=path, force=force, progress=callback)
     if call.out.as_json:
         call.out.json(
             id=snapshot.id,
             state_id=snapshot.state_id,
-            directory=directory,
+            **json_name("directory", directory),
+            dry_run=dry_run,
             files=report.files,
             directories=report.directories,
             symlinks=report.symlinks,
@@ -58,6 +72,40 @@ def command(call: Call, words: tuple[str, ...], force: bool) -> None:
         return
     for item in report.warnings:
         call.out.note(f"casstore: {item.path}: {item.why}")
+    verb = "would hold" if dry_run else "holds"
     call.out.line(
-        f"{directory} holds {place.state} ({short_id(snapshot.id)}): {kept_counts(report)}; {format_size(report.bytes)}"
+        f"{directory} {verb} {place.state} ({short_id(snapshot.id)}): {kept_counts(report)}; "
+        f"{format_size(report.bytes)}"
     )
+    if dry_run:
+        call.out.line("dry run: nothing was written")
+
+
+def _survey(store: Store, snapshot: Snapshot, directory: str, path: str | None, force: bool) -> CheckoutReport:
+    """What a checkout would report, had it found nothing in its way; refuses what it would refuse at once."""
+    from casstore.errors import InvalidInputError
+    from casstore.format.entry import DIRECTORY, SYMLINK
+    from casstore.workspace import CheckoutReport
+    from casstore.workspace.part import Part
+
+    if os.path.lexists(directory):
+        if not os.path.isdir(directory):
+            raise InvalidInputError(f"{directory!r} is not a directory; choose a folder.", path=directory)
+        if os.listdir(directory) and not force:
+            raise InvalidInputError(
+                f"{directory!r} is not empty; choose an empty or new folder, or replace files in it with --force.",
+                path=directory,
+            )
+    files = symlinks = size = 0
+    folders: set[bytes] = set()
+    for key, entry in Part(store.nodes, snapshot.roots, os.fsencode(path or b"").strip(b"/")).items():
+        folder = key if entry.kind == DIRECTORY else key.rpartition(b"/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition(b"/")[0]
+        if entry.kind == SYMLINK:
+            symlinks += 1
+        elif entry.kind != DIRECTORY:
+            files += 1
+            size += entry.size
+    return CheckoutReport(files=files, directories=len(folders), symlinks=symlinks, bytes=size)

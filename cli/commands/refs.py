@@ -19,14 +19,18 @@ from ..views import first_line, move_json, move_row, short_id
 def command(ctx: click.Context) -> None:
     """List, set, delete, rename and undo refs. Without a subcommand: list them."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_refs)
+        ctx.invoke(list_refs, everything=False)
 
 
 @store_command("refs list", example="casstore --store state.cas refs list")
-def list_refs(call: Call) -> None:
+@click.option("--all", "everything", is_flag=True, help="Also those that keep what was saved from workspaces.")
+def list_refs(call: Call, everything: bool) -> None:
     """List refs with the snapshots that they name."""
+    from casstore.workspace.registry import REF_PREFIX
+
     with call.read() as store:
-        items = ((name, store.refs[name]) for name in sorted(store.refs))
+        names = [name for name in sorted(store.refs) if everything or not name.startswith(REF_PREFIX)]
+        items = ((name, store.refs[name]) for name in names)
         if call.out.as_json:
             call.out.json_stream(
                 {},

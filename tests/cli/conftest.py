@@ -106,6 +106,19 @@ def history(command: Command, tree: Path) -> Command:
 
 
 @pytest.fixture
+def project(command: Command, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace at ``main``, with ``try`` a changed state that it came back from, as the current folder."""
+    command("import", tree, "--ref", "main", "-m", "the start")
+    (tree / "src" / "a.py").write_text("one\n2\n")
+    (tree / "new.txt").write_text("new\n")
+    (tree / "run.sh").unlink()
+    command("import", tree, "--ref", "try", "-m", "tried X")
+    command("switch", "main", "--dir", tree)
+    monkeypatch.chdir(tree)
+    return tree
+
+
+@pytest.fixture
 def run() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Runs the command in a process of its own, without a store."""
     return run_process

@@ -27,7 +27,7 @@ from casstore.compression import compress
 from casstore.config import DEFAULT_CHUNK_BYTES
 from casstore.errors import CorruptionError, FormatVersionError
 from casstore.format import entry as entries
-from casstore.format import index_entry, kinds
+from casstore.format import index_entry, kinds, slots, stat_cache, workspace_files
 from casstore.format.canonical import canonical_json, parse_canonical_json
 from casstore.format.chunk_list import decode_chunk_list, encode_chunk_list
 from casstore.format.event import RefMove, decode_ref_move, encode_history_cut, encode_ref_move, encode_refs_accepted
@@ -40,6 +40,7 @@ from casstore.format.settings import Settings, decode_settings, encode_settings
 from casstore.format.snapshot import SnapshotFields, decode_snapshot, encode_snapshot, state_id_of
 from casstore.format.superblock import BACKEND_NAMES, FORMAT_VERSION, Superblock, decode_superblock, encode_superblock
 from casstore.format.varint import encode_varint
+from tests.docs import workspace_examples
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text("utf-8")
 
@@ -78,6 +79,21 @@ SNAPSHOT = encode_snapshot(
 )
 SNAPSHOT_ID = snapshot_address(SNAPSHOT)
 MOVE = RefMove(name="main", old=None, new=SNAPSHOT_ID, number=1, time_ns=NANOSECONDS, actor="ada", reason="set")
+IDENTITY = stat_cache.cache_key(2049, 131_075)
+HEAD = stat_cache.CacheHead(
+    SNAPSHOT_ID, blake3(b"nothing True").digest(16), blake3(b"/home/ada/work").digest(16), False
+)
+FOLDER = stat_cache.FolderRecord(
+    inode=131_080,
+    mtime_ns=NANOSECONDS,
+    ctime_ns=NANOSECONDS + 5,
+    listed=True,
+    rules=stat_cache.NO_RULES,
+    members=[b"run"],
+    stats=[(131_081, 200, NANOSECONDS, NANOSECONDS + 5, 0o100755)],
+    folders=[b"lib"],
+    left_out=[(b"pipe", "a FIFO")],
+)
 ENTRY = IndexEntry(1, 0, len(CONTENT), len(CONTENT), 0, SECONDS, kinds.CHUNK, kinds.RAW)
 
 EXAMPLES: dict[str, bytes] = {
@@ -108,6 +124,11 @@ EXAMPLES: dict[str, bytes] = {
     "index-ref": SNAPSHOT_ID + index_entry.encode_number(1),
     "index-history-key": index_entry.history_key("main", 1),
     "index-event-key": index_entry.event_key(9),
+    "index-cache-head-key": index_entry.CACHE + stat_cache.head_key(IDENTITY),
+    "index-cache-head": stat_cache.encode_head(HEAD),
+    "index-cache-folder-key": index_entry.CACHE + stat_cache.folder_key(IDENTITY, b"bin/"),
+    "index-cache-folder": stat_cache.encode_folder(FOLDER),
+    **workspace_examples.examples(SNAPSHOT_ID, CONTENT, ITEMS[b"bin/run"]),
     "varint-0": encode_varint(0),
     "varint-127": encode_varint(127),
     "varint-128": encode_varint(128),
@@ -119,6 +140,7 @@ DIGESTS: dict[str, bytes] = {
         f"key {name}": type_key(name)
         for name in ("node", "snapshot", "state", "event", "chunk-list", "superblock", "settings")
     },
+    **workspace_examples.DIGESTS,
     "address content": ADDRESS,
     "address empty content": content_address(b""),
     "address program": content_address(PROGRAM),
@@ -197,6 +219,39 @@ FIELDS: dict[str, tuple[bytes, dict[str, bytes]]] = {
             "base": ADDRESS,
         },
     ),
+    "Stat caches": (
+        stat_cache.encode_head(HEAD),
+        {
+            "version": little(1, 1),
+            "flags": little(0, 1),
+            "snapshot": SNAPSHOT_ID,
+            "selection": HEAD.selection,
+            "place": HEAD.place,
+        },
+    ),
+    "Folders of a stat cache": (
+        stat_cache.encode_folder(FOLDER),
+        {
+            "version": little(1, 1),
+            "flags": little(1, 1),
+            "inode": little(131_080, 8),
+            "mtime": little(NANOSECONDS, 8),
+            "ctime": little(NANOSECONDS + 5, 8),
+            "rules": bytes(16),
+            "members": little(1, 4),
+            "folders": little(1, 4),
+            "left out": little(1, 4),
+            "inode of a member": little(131_081, 8),
+            "size": little(200, 8),
+            "mtime too": little(NANOSECONDS, 8),
+            "ctime too": little(NANOSECONDS + 5, 8),
+            "mode": little(0o100755, 4),
+            "name of a member": b"run\0",
+            "name of a folder": b"lib\0",
+            "name and reason": b"pipe\0a FIFO\0",
+        },
+    ),
+    **workspace_examples.fields(CONTENT, ITEMS[b"bin/run"]),
 }
 
 # -- reading the document
@@ -290,7 +345,7 @@ def test_numbered_names(heading: str, names: dict[int, str]) -> None:
 
 def test_namespaces_and_facts_of_the_index() -> None:
     stated = {row[0].encode() for row in rows(section("Keys"))}
-    for key in ("OBJECT", "SEGMENT", "BATCH", "REF", "HISTORY", "EVENT_KEY"):
+    for key in ("OBJECT", "SEGMENT", "BATCH", "REF", "HISTORY", "EVENT_KEY", "CACHE"):
         assert getattr(index_entry, key) in stated
     for key in ("CLEAN", "NEXT_SEGMENT", "NEXT_EVENT", "NEXT_ORDINAL", "DAMAGED", "SUSPECT"):
         assert getattr(index_entry, key) in stated
@@ -305,8 +360,11 @@ def test_file_names() -> None:
     assert layout.event_name(1) in TEXT
     assert layout.object_path(ADDRESS) in TEXT
     assert layout.pin_name("0123456789abcdef" * 2) in TEXT
-    for name in ("SUPERBLOCK", "CONFIG", "LOCK", "INDEX", "SEGMENTS", "OBJECTS", "REFS", "READERS", "WORKSPACES"):
+    names = ("SUPERBLOCK", "CONFIG", "LOCK", "INDEX", "SEGMENTS", "OBJECTS", "REFS", "READERS", "WORKSPACES", "BASES")
+    for name in names:
         assert f"`{getattr(layout, name)}" in section("Files of a store"), name
+    for name in ("WORKSPACE_INFO", "LOCK", "UPPER", "WORK"):
+        assert f"`workspaces/3f9c2a1b/{getattr(layout, name)}" in TEXT or f"`{getattr(layout, name)}/`" in TEXT, name
 
 
 # -- claims in words
@@ -325,6 +383,16 @@ def test_the_examples_are_valid() -> None:
     assert decode_snapshot(SNAPSHOT).message == "first"
     assert decode_ref_move(EXAMPLES["ref-move"]) == MOVE
     assert index_entry.decode_entry(EXAMPLES["index-object"]) == ENTRY
+    assert stat_cache.decode_head(EXAMPLES["index-cache-head"]) == HEAD
+    assert stat_cache.decode_folder(EXAMPLES["index-cache-folder"]).stats == FOLDER.stats
+    known = EXAMPLES["workspace"] + EXAMPLES["journal"]
+    assert workspace_files.decode_state(known) == (
+        workspace_examples.info(SNAPSHOT_ID),
+        workspace_examples.journal(SNAPSHOT_ID),
+    )
+    padded = bytes(slots.PAGE_BYTES) + EXAMPLES["slot"].ljust(slots.PAGE_BYTES, b"x") + b"y" * slots.PAGE_BYTES
+    assert slots.newest_slot(padded) == (4, 1, CONTENT)
+    assert slots.place_of(4, slots.PAGE_BYTES) == slots.PAGE_BYTES
 
 
 def test_levels_of_keys() -> None:

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["repair", "transpositions", pytest.param("puzzle", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["repair", "transpositions", "workspace_search", pytest.param("puzzle", marks=pytest.mark.slow)]
+)
 def test_an_example(name: str) -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)

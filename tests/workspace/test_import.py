@@ -463,16 +463,32 @@ def test_a_folder_swapped_for_a_symlink_is_not_followed(
     assert raised.value.path == str(source / "d")
 
 
-def test_a_folder_is_found_again_through_its_parent_or_not_at_all(
-    store: casstore.Store, source: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("instead", ["nothing", "symlink", "folder"])
+def test_a_folder_that_moves_during_the_walk_leads_nowhere_else(
+    store: casstore.Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str
 ) -> None:
-    monkeypatch.setattr("casstore.workspace.folders.MAX_OPEN", 2)
-    write_tree(source, {b"m/n/o/q/p": b"", b"m/n/z/y": b"", b"elsewhere": None})
-    assert len(import_directory(store, source).snapshot.files) == 5
+    """Folders above the walk are closed meanwhile, and found again by their path from the top, or named."""
+    monkeypatch.setattr("casstore.workspace.way.MAX_OPEN", 2)
+    write_tree(source, {b"m/n/o/q/p": b"", b"m/n/z/y": b"1"})
+    write_tree(tmp_path / "outside", {b"z/y": b"2", b"z/secret": b"3"})
 
     def move(phase: str, done: int, total: int | None) -> None:
-        if done == 4 and (source / "m" / "n" / "o").exists():
-            (source / "m" / "n" / "o").rename(source / "elsewhere" / "o")
+        # "a", "d/b" and "d/c" come first, so this is when the walk has read the deepest folder.
+        if done == 4 and not (source / "m" / "moved").exists():
+            (source / "m" / "n").rename(source / "m" / "moved")
+            if instead == "symlink":
+                (source / "m" / "n").symlink_to(tmp_path / "outside")
+            elif instead == "folder":
+                shutil.copytree(tmp_path / "outside", source / "m" / "n")
 
-    with pytest.raises(ConflictError, match="moved meanwhile"):
+    if instead == "folder":
+        # Whatever has the path by then is what lies there.
+        snapshot = import_directory(store, source, progress=move).snapshot
+        assert sorted(snapshot.files) == ["a", "d/b", "d/c", "m/n/o/q/p", "m/n/z/secret", "m/n/z/y"]
+        return
+    with pytest.raises(ConflictError, match="changed while it was read") as raised:
         import_directory(store, source, progress=move)
+    assert raised.value.path == str(source / "m" / "n" / "z")
+    # Once it keeps still, everything is there; a symlink is not among the files.
+    kept = ["a", "d/b", "d/c", "m/moved/o/q/p", "m/moved/z/y"]
+    assert sorted(import_directory(store, source).snapshot.files) == kept

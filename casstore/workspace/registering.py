@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""What the store notes about a directory that a whole state was checked out to, or that was imported."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from casstore.errors import LockedError, StorageError
+from casstore.format.workspace_files import Info
+from casstore.workspace.part import POSIX
+from casstore.workspace.registry import Registry
+from casstore.workspace.selection import Selection
+from casstore.workspace.stat_cache import StatCache
+
+if TYPE_CHECKING:
+    from casstore.snapshots import Snapshot
+    from casstore.store import Store
+
+_MEMORY = ":memory:"
+
+
+def register_checkout(store: Store, directory: str, snapshot: Snapshot, ref: str | None) -> None:
+    """Makes ``directory`` a workspace whose base is ``snapshot``; nothing with a store on read-only media."""
+    if store.path == _MEMORY:
+        return
+    registry = Registry(store)
+    place = os.path.realpath(directory)
+    status = os.stat(place)
+    info = registry.find(place, status)
+    try:
+        # What has only the inode of one that is gone has nothing else of it: the folder was empty.
+        if info is not None and info.path == place:
+            lock = registry.lock(info.id)
+            try:
+                registry.write(replace(info, base=snapshot.id, base_ref=ref, last_switch=None), sync=False)
+            finally:
+                lock.release()
+            return
+        registry.register(
+            Info(
+                id=registry.new_id(),
+                path=place,
+                device=status.st_dev,
+                inode=status.st_ino,
+                base=snapshot.id,
+                base_ref=ref,
+                metadata="full" if POSIX in snapshot.roots else "basic",
+                created_ns=time.time_ns(),
+            )
+        )
+    except StorageError:
+        # On read-only media a checkout is still a checkout; `Workspace` will know the directory by nothing.
+        if not store.read_only:
+            raise
+
+
+def save_checkout(store: Store, directory: str, snapshot: Snapshot, folders: Mapping[bytes, bytes]) -> None:
+    """Keeps what was written as the stat cache of ``directory``; nothing with a store that is open read-only."""
+    if folders and not store.read_only:
+        StatCache(store, directory, os.stat(directory)).save_encoded(snapshot, Selection(), folders)
+
+
+def note_import(store: Store, directory: str, status: os.stat_result, snapshot: Snapshot, ref: str) -> None:
+    """An imported directory that is a workspace has the snapshot for its base now."""
+    if store.path == _MEMORY:
+        return
+    registry = Registry(store)
+    info = registry.find(os.path.realpath(directory), status)
+    if info is not None and (info.base, info.base_ref) != (snapshot.id, ref):
+        try:
+            lock = registry.lock(info.id)
+        except LockedError:
+            return  # Whoever changes it notes what it has then.
+        try:
+            journal = registry.journal(info.id)
+            registry.write(replace(info, base=snapshot.id, base_ref=ref), journal, sync=False)
+        finally:
+            lock.release()
