@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from casstore import RefMove, Snapshot, Store
     from casstore.address import Address
     from casstore.workspace import CheckoutReport, ImportReport, LeftOut
-    from casstore.workspace.preflight import Survey, Suspect
+    from casstore.workspace.scanning.preflight import Survey, Suspect
 
 SHORT_DIGITS: Final = 12
 MAX_LISTED: Final = 20

@@ -107,6 +107,7 @@ PYTHON = (sys.executable, "-I", "-S", "-B")
 RUN_CHECKS = (*PYTHON, "-c", "import sys; sys.path.insert(0, '.'); import check")
 EXCHANGES = {">": [">="], "<": ["<="], "+": ["-"], "0": ["1"], "1": ["0"], "2": ["1"], "==": ["!="]}
 """Every patch exchanges one word of the module for one of these."""
+MOST_STATES = 400
 
 
 def patches(source: str) -> Iterator[tuple[str, list[str]]]:
@@ -156,7 +157,7 @@ class Search:
         """The best node."""
         best = self.tree.root
         waiting = [best]
-        while waiting and value_of(best) < 1:
+        while waiting and value_of(best) < 1 and len(self.tree) < MOST_STATES:
             node = max(waiting, key=value_of)
             waiting.remove(node)
             for child in self.try_patches(node):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from casstore.address import ADDRESS_BYTES, Address, keyed_address
-from casstore.errors import CorruptionError, FormatVersionError
+from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError
 from casstore.format.canonical import JsonValue, canonical_json, parse_canonical_json
 
 VERSION: Final = 1
@@ -113,7 +113,11 @@ class Journal:
 
 
 def encode_info(info: Info) -> bytes:
-    """The bytes of the file ``info``."""
+    """The bytes of the file ``info``.
+
+    Raises:
+        InvalidInputError: A path or a name in it is too long.
+    """
     last = info.last_switch
     path = os.fsencode(info.path)
     members: dict[str, JsonValue] = {
@@ -142,7 +146,7 @@ def encode_info(info: Info) -> bytes:
     }
     if members["path"] != info.path:
         members["path_bytes"] = path.hex()
-    return _sealed(canonical_json(members), _info_digest)
+    return _sealed(canonical_json(members), _info_digest, "info")
 
 
 def decode_info(data: bytes) -> Info:
@@ -206,7 +210,7 @@ def decode_state(data: bytes) -> tuple[Info, Journal | None]:
 
 
 def encode_journal(journal: Journal) -> bytes:
-    """The bytes of the file ``journal``."""
+    """The bytes of the file ``journal``. Raises as ``encode_info``."""
     members: dict[str, JsonValue] = {
         "version": VERSION,
         "token": journal.token,
@@ -217,7 +221,7 @@ def encode_journal(journal: Journal) -> bytes:
         "undo": journal.undo,
         "time_ns": journal.time_ns,
     }
-    return _sealed(canonical_json(members), _journal_digest)
+    return _sealed(canonical_json(members), _journal_digest, "journal")
 
 
 def decode_journal(data: bytes) -> Journal:
@@ -250,8 +254,13 @@ def is_workspace_id(name: str) -> bool:
     return bool(_ID.fullmatch(name))
 
 
-def _sealed(body: bytes, digest: Any) -> bytes:
+def _sealed(body: bytes, digest: Any, name: str) -> bytes:
     sealed: bytes = body + b"\n" + digest(body).hex().encode() + b"\n"
+    if len(sealed) > MAX_BYTES:
+        raise InvalidInputError(
+            f"the file `{name}` of a workspace would have {len(sealed):,} bytes, and may have {MAX_BYTES:,}; give the "
+            "directory a shorter path, and the ref a shorter name."
+        )
     return sealed
 
 

@@ -21,6 +21,8 @@ from casstore.snapshots.history import history_cut
 from casstore.snapshots.snapshot import Snapshot, Snapshots
 
 MAX_NAME_BYTES = 255
+WORKSPACE_PREFIX = "workspace/"
+"""What the names of refs begin with that keep what was saved from workspaces."""
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 _HEX = re.compile(r"[0-9a-fA-F]+")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from casstore.workspace.finding import find_workspace, list_workspaces, plan_prune_workspaces
     from casstore.workspace.forking import fork_to
     from casstore.workspace.importing import import_directory
-    from casstore.workspace.preflight import survey
+    from casstore.workspace.scanning.preflight import survey
     from casstore.workspace.status import WorkspaceStatus
     from casstore.workspace.switching import SwitchPlan, SwitchReport
     from casstore.workspace.workspace import Workspace
@@ -44,7 +44,7 @@ _MODULES = {
     "import_directory": "importing",
     "list_workspaces": "finding",
     "plan_prune_workspaces": "finding",
-    "survey": "preflight",
+    "survey": "scanning.preflight",
     "SwitchPlan": "switching",
     "SwitchReport": "switching",
     "Workspace": "workspace",

@@ -8,20 +8,21 @@ made again.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from casstore.errors import InvalidInputError, StorageError
 from casstore.format.entry import DIRECTORY, EXECUTABLE, FILE, SYMLINK
-from casstore.workspace.ahead import FetchAhead, is_fetched
-from casstore.workspace.contents import blocks_of, no_file
+from casstore.workspace.changing.ahead import FetchAhead, is_fetched
+from casstore.workspace.changing.contents import blocks_of, no_file
+from casstore.workspace.changing.target import EXECUTABLE_MODE, FILE_MODE, OnFile, Target, check_name, find_obstacles
 from casstore.workspace.metadata import restore_link_metadata, restore_metadata
 from casstore.workspace.part import Part
-from casstore.workspace.recording import Recorder
 from casstore.workspace.registering import register_checkout, save_checkout
 from casstore.workspace.registry import Registry
 from casstore.workspace.report import CheckoutReport, LeftOut, Progress
-from casstore.workspace.scan import folder_name, identity_of, is_inside
-from casstore.workspace.target import EXECUTABLE_MODE, FILE_MODE, OnFile, Target, check_name, find_obstacles
+from casstore.workspace.scanning.recording import Recorder
+from casstore.workspace.scanning.scan import folder_name, identity_of, is_inside
 
 if TYPE_CHECKING:
     from casstore.address import Address
@@ -97,7 +98,8 @@ def checkout(
     recorder = Recorder() if path is None and not occupied else None
     report = write_part(store, part, folder, fd, replace=occupied, recorder=recorder, progress=progress)
     if path is None:
-        register_checkout(store, folder, snapshot, state if isinstance(state, str) and state in store.refs else None)
+        ref = state if isinstance(state, str) and state in store.refs else None
+        report = replace(report, workspace=register_checkout(store, folder, snapshot, ref))
         if recorder is not None:
             recorder.settle()
             save_checkout(store, folder, snapshot, recorder.folders)

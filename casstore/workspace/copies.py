@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from casstore.errors import ConflictError, InvalidInputError, StorageError
-from casstore.workspace.folders import FOLDER_FLAGS
 from casstore.workspace.report import Progress
-from casstore.workspace.way import Way
+from casstore.workspace.scanning.folders import FOLDER_FLAGS
+from casstore.workspace.scanning.way import Way
 
 FICLONE: Final = 0x40049409
 """The ioctl of Linux that makes a file share the blocks of another."""

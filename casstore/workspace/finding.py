@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from casstore.errors import (
@@ -17,8 +17,9 @@ from casstore.errors import (
 )
 from casstore.format.workspace_files import Info
 from casstore.workspace.registry import OVERLAYS, Registry
-from casstore.workspace.scan import folder_name
-from casstore.workspace.stat_cache import StatCache
+from casstore.workspace.scanning.scan import folder_name
+from casstore.workspace.scanning.stat_cache import StatCache
+from casstore.workspace.shown import MAX_LISTED, shown_path
 from casstore.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -60,25 +61,42 @@ class WorkspacePruneReport:
         removed: Ids of the workspaces that were forgotten.
         saved: Workspace id → id of the snapshot that keeps what it alone had.
         bases: Frozen bases that were deleted.
+        probes: Folders that a crashed trial of overlays had left, and that were deleted.
     """
 
     removed: tuple[str, ...]
     saved: dict[str, Address]
     bases: tuple[str, ...]
+    probes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WorkspacePrunePlan:
     """What pruning would forget; nothing changes until it is executed.
 
     Attributes:
         dead: Workspaces whose directory is gone.
         bases: Frozen bases that no other workspace uses.
+        probes: Folders of the store in which an overlay was tried out, left by a crash.
     """
 
-    store: Store = field(repr=False)
+    store: Store
     dead: tuple[WorkspaceInfo, ...]
     bases: tuple[str, ...]
+    probes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.store.path}: {len(self.dead):,} workspaces to forget, {len(self.bases):,} bases and "
+            f"{len(self.probes):,} leftovers to delete",
+            *(f"{one.state} {one.kind} {one.id} {shown_path(one.path)}" for one in self.dead[:MAX_LISTED]),
+        ]
+        if len(self.dead) > MAX_LISTED:
+            lines.append(f"... and {len(self.dead) - MAX_LISTED:,} more")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<WorkspacePrunePlan: {len(self.dead)} dead, {len(self.bases)} bases, {len(self.probes)} leftovers>"
 
     def execute(self) -> WorkspacePruneReport:
         """Forgets the dead ones, after what an overlay alone had was saved, and deletes bases that nobody uses.
@@ -90,6 +108,7 @@ class WorkspacePrunePlan:
             StorageError: The system refused.
         """
         from casstore.workspace.overlay import remove_base
+        from casstore.workspace.overlay.probing import remove_probes
         from casstore.workspace.pruning import forget, is_dead
 
         if self.store.read_only:
@@ -113,7 +132,8 @@ class WorkspacePrunePlan:
             if name in self.bases:
                 remove_base(self.store.path, name)
                 bases.append(name)
-        return WorkspacePruneReport(removed=tuple(removed), saved=saved, bases=tuple(bases))
+        probes = remove_probes(self.store.path) if self.probes else ()
+        return WorkspacePruneReport(removed=tuple(removed), saved=saved, bases=tuple(bases), probes=probes)
 
 
 def find_workspace(store: Store, path: str | os.PathLike[str] = ".") -> Workspace:
@@ -173,11 +193,12 @@ def list_workspaces(store: Store) -> list[WorkspaceInfo]:
 
 def plan_prune_workspaces(store: Store) -> WorkspacePrunePlan:
     """What pruning would forget: workspaces whose directory is gone, and bases that no living one uses."""
+    from casstore.workspace.overlay.probing import left_probes
     from casstore.workspace.pruning import is_dead
 
     registry = Registry(store)
     dead = tuple(one for one in list_workspaces(store) if is_dead(registry, one))
-    return WorkspacePrunePlan(store, dead, tuple(_unused(store, {one.id for one in dead})))
+    return WorkspacePrunePlan(store, dead, tuple(_unused(store, {one.id for one in dead})), left_probes(store.path))
 
 
 def _unused(store: Store, without: set[str]) -> list[str]:

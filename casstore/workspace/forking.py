@@ -16,7 +16,7 @@ from casstore.address import Address
 from casstore.branches import Branch
 from casstore.errors import InvalidInputError, NotFoundError, ReadOnlyError, StorageError
 from casstore.format.workspace_files import OVERLAY_PRIVATE, REFLINK, Info
-from casstore.snapshots import Snapshot
+from casstore.snapshots import Snapshot, check_ref_name
 from casstore.tree import Change
 from casstore.workspace.overlay import (
     Upper,
@@ -29,11 +29,13 @@ from casstore.workspace.overlay import (
     unmount,
 )
 from casstore.workspace.overlay.bases import EMPTY
+from casstore.workspace.overlay.overlaid import upper_cache_key
 from casstore.workspace.part import FILES
 from casstore.workspace.pruning import save_upper
 from casstore.workspace.registration import Registration
 from casstore.workspace.registry import OVERLAYS, Registry, base_ref_of, forget_refs, workspace_ref
-from casstore.workspace.scan import folder_name, is_inside, open_top
+from casstore.workspace.saving import snapshot_at
+from casstore.workspace.scanning.scan import folder_name, is_inside, open_top
 from casstore.workspace.selection import Selection
 from casstore.workspace.workspace import Workspace
 
@@ -64,17 +66,16 @@ def fork_to(
 
     Raises:
         NotFoundError: There is no such state.
-        InvalidInputError: The directory is not empty, or the method cannot be had there.
+        InvalidInputError: The directory is not empty, the method cannot be had there, or nothing can have that name.
         StorageError: The system refused.
 
     *Cost*: an overlay whose base is there takes 2 ms, whatever its size; a base is made once.
     """
-    if isinstance(state, Branch):
-        snapshot = state.unchanged or state.fork().commit("forked")
-    else:
-        snapshot = store.resolve(state)
-        if ref is None and isinstance(state, str) and state in store.refs:
-            ref = state
+    if ref is not None:
+        check_ref_name(ref)
+    snapshot = snapshot_at(store, state)
+    if ref is None and isinstance(state, str) and state in store.refs:
+        ref = state
     return fork_state(store, snapshot, directory, method=method, ref=ref, keep=isinstance(state, Branch))
 
 
@@ -165,8 +166,8 @@ def _keep_base(store: Store, workspace: str, lower: Address | None) -> None:
 def _copy(store: Store, snapshot: Snapshot, place: str) -> None:
     from casstore.workspace.checking_out import write_part
     from casstore.workspace.part import Part
-    from casstore.workspace.recording import Recorder
     from casstore.workspace.registering import save_checkout
+    from casstore.workspace.scanning.recording import Recorder
 
     recorder = Recorder()
     write_part(store, Part(store.nodes, snapshot.roots), place, open_top(place), recorder=recorder)
@@ -285,7 +286,10 @@ def remove_workspace(known: Registration) -> None:
         for mounted in list_mounts():
             if mounted.source == source:
                 unmount(mounted.target)
-        Upper(registry.folder(info.id), private=info.kind == OVERLAY_PRIVATE).remove()
+        key = upper_cache_key(info.id)
+        upper = Upper(registry.folder(info.id), private=info.kind == OVERLAY_PRIVATE, cache_key=key)
+        upper.forget(store.storage)
+        upper.remove()
         _remove_folder(info.path)
     forget_refs(store, info.id, "workspace removed")
     registry.remove(info.id)

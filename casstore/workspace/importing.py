@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from casstore.errors import InvalidInputError, ReadOnlyError
 from casstore.format.canonical import JsonValue
 from casstore.tree import summary
-from casstore.workspace.capture import Capture, all_left_out
 from casstore.workspace.part import FILES, OBJECTS
 from casstore.workspace.registering import note_import
 from casstore.workspace.registry import Registry
 from casstore.workspace.report import ImportReport, Progress
-from casstore.workspace.scan import Scan, folder_name, identity_of, is_inside
+from casstore.workspace.scanning.capture import Capture, all_left_out
+from casstore.workspace.scanning.scan import Scan, folder_name, identity_of, is_inside
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection
-from casstore.workspace.stat_cache import StatCache
 
 if TYPE_CHECKING:
     from casstore.address import Address

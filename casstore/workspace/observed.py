@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from casstore.address import Address
     from casstore.snapshots import Snapshot
     from casstore.tree import Change, Nodes
-    from casstore.workspace.fingerprint import Fingerprint
     from casstore.workspace.report import LeftOut, Progress
+    from casstore.workspace.scanning.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from casstore.format.entry import DIRECTORY
 from casstore.format.stat_cache import NO_RULES, UNSETTLED, FolderRecord
-from casstore.workspace.capture import Capture, all_left_out, left_out_of
-from casstore.workspace.fingerprint import Fingerprint
 from casstore.workspace.observed import Changes, Observed
 from casstore.workspace.part import FILES, POSIX
-from casstore.workspace.reading import HashingSink
-from casstore.workspace.scan import Records, Scan, identity_of
+from casstore.workspace.scanning.capture import Capture, all_left_out, left_out_of
+from casstore.workspace.scanning.fingerprint import Fingerprint
+from casstore.workspace.scanning.reading import HashingSink
+from casstore.workspace.scanning.scan import Records, Scan, identity_of
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import EXCLUDE_FILE, RULE_FILES, Selection
-from casstore.workspace.stat_cache import StatCache
 
 if TYPE_CHECKING:
     from casstore.address import Address
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from casstore.store import Store
     from casstore.tree import Change
     from casstore.workspace.report import LeftOut, Progress
-    from casstore.workspace.watching import Watcher
+    from casstore.workspace.scanning.watching import Watcher
 
 FULL_EVERY: Final = 64
 """With a watcher, every so many scans look at everything."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from casstore import layout
 from casstore.errors import CorruptionError, FormatVersionError, NotFoundError
 from casstore.format.workspace_files import OVERLAY_PRIVATE, Info
+from casstore.workspace.overlay.private import OLD
 from casstore.workspace.part import FILES, OBJECTS
-from casstore.workspace.private import OLD
 from casstore.workspace.registry import OVERLAYS, Registry, forget_refs, workspace_ref
 from casstore.workspace.selection import Selection
 
@@ -67,17 +67,23 @@ def forget(store: Store, workspace: str) -> Snapshot | None:
                 raise
             info = None
         saved = None
-        if info is not None and info.kind in OVERLAYS:
+        if info is None or info.kind in OVERLAYS:
             from casstore.workspace.overlay import Upper, list_mounts, unmount
+            from casstore.workspace.overlay.overlaid import upper_cache_key
 
-            source = os.path.realpath(registry.folder(workspace))
-            for mounted in list_mounts():
-                if mounted.source == source:
-                    unmount(mounted.target, lazy=True)
-            upper = Upper(registry.folder(workspace), private=info.kind == OVERLAY_PRIVATE)
-            if os.path.isdir(upper.path) or has_delta(registry, workspace):
-                saved = save_upper(store, info, registry.folder(workspace))
-            upper.remove()
+            folder = registry.folder(workspace)
+            private = info is not None and info.kind == OVERLAY_PRIVATE
+            upper = Upper(folder, private=private, cache_key=upper_cache_key(workspace))
+            if info is not None:
+                source = os.path.realpath(folder)
+                for mounted in list_mounts():
+                    if mounted.source == source:
+                        unmount(mounted.target, lazy=True)
+                if os.path.isdir(upper.path) or has_delta(registry, workspace):
+                    saved = save_upper(store, info, folder)
+                upper.remove()
+            # After that: what was saved was noted there.
+            upper.forget(store.storage)
         forget_refs(store, workspace, "workspace pruned")
         registry.remove(workspace)
         return saved
@@ -87,7 +93,7 @@ def forget(store: Store, workspace: str) -> Snapshot | None:
 
 def save_upper(store: Store, info: Info, folder: str) -> Snapshot | None:
     """Keeps what an overlay alone has under the workspace's ref, durably; None where it has nothing of its own."""
-    from casstore.workspace.overlaid import OverlaidDirectory
+    from casstore.workspace.overlay.overlaid import OverlaidDirectory
 
     with store.storage.operation():
         selection = Selection(keep_git=info.keep_git)

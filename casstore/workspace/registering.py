@@ -13,8 +13,8 @@ from casstore.errors import LockedError, StorageError
 from casstore.format.workspace_files import Info
 from casstore.workspace.part import POSIX
 from casstore.workspace.registry import Registry
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection
-from casstore.workspace.stat_cache import StatCache
 
 if TYPE_CHECKING:
     from casstore.snapshots import Snapshot
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 _MEMORY = ":memory:"
 
 
-def register_checkout(store: Store, directory: str, snapshot: Snapshot, ref: str | None) -> None:
-    """Makes ``directory`` a workspace whose base is ``snapshot``; nothing with a store on read-only media."""
+def register_checkout(store: Store, directory: str, snapshot: Snapshot, ref: str | None) -> str | None:
+    """Makes ``directory`` a workspace whose base is ``snapshot``, and returns its id.
+
+    None with a store in memory or on read-only media.
+    """
     if store.path == _MEMORY:
-        return
+        return None
     registry = Registry(store)
     place = os.path.realpath(directory)
     status = os.stat(place)
@@ -39,23 +42,24 @@ def register_checkout(store: Store, directory: str, snapshot: Snapshot, ref: str
                 registry.write(replace(info, base=snapshot.id, base_ref=ref, last_switch=None), sync=False)
             finally:
                 lock.release()
-            return
-        registry.register(
-            Info(
-                id=registry.new_id(),
-                path=place,
-                device=status.st_dev,
-                inode=status.st_ino,
-                base=snapshot.id,
-                base_ref=ref,
-                metadata="full" if POSIX in snapshot.roots else "basic",
-                created_ns=time.time_ns(),
-            )
+            return info.id
+        info = Info(
+            id=registry.new_id(),
+            path=place,
+            device=status.st_dev,
+            inode=status.st_ino,
+            base=snapshot.id,
+            base_ref=ref,
+            metadata="full" if POSIX in snapshot.roots else "basic",
+            created_ns=time.time_ns(),
         )
+        registry.register(info)
+        return info.id
     except StorageError:
         # On read-only media a checkout is still a checkout; `Workspace` will know the directory by nothing.
         if not store.read_only:
             raise
+        return None
 
 
 def save_checkout(store: Store, directory: str, snapshot: Snapshot, folders: Mapping[bytes, bytes]) -> None:

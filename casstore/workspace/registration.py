@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 from casstore.errors import InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.workspace_files import PLAIN, Info
+from casstore.snapshots.refs import WORKSPACE_PREFIX
 from casstore.workspace.part import POSIX
-from casstore.workspace.registry import OVERLAYS, REF_PREFIX, Registry, workspace_ref
+from casstore.workspace.registry import OVERLAYS, Registry, workspace_ref
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection, recorded_selection
-from casstore.workspace.stat_cache import StatCache
 
 if TYPE_CHECKING:
     from casstore.address import Address
@@ -112,7 +113,9 @@ class Registration:
         base = self._found_base
         if base is None:
             return None
-        names = (name for name, found in self.store.refs.ids() if found == base.id and not name.startswith(REF_PREFIX))
+        names = (
+            name for name, found in self.store.refs.ids() if found == base.id and not name.startswith(WORKSPACE_PREFIX)
+        )
         return next(names, None)
 
     def standing(self) -> tuple[Address | None, str | None, LastSwitch | None]:

@@ -42,8 +42,9 @@ from casstore.format.workspace_files import (
     is_workspace_id,
 )
 from casstore.osfile import OsFiles
+from casstore.snapshots.refs import WORKSPACE_PREFIX
 from casstore.storage.lock import FileLock
-from casstore.workspace.stat_cache import StatCache
+from casstore.workspace.scanning.stat_cache import StatCache
 
 if TYPE_CHECKING:
     from casstore.store import Store
@@ -105,7 +106,7 @@ class Registry:
                 f"the workspace cannot be kept: {error.strerror}; free space or give yourself access, then try again.",
                 path=self._folder,
             ) from error
-        except StorageError:
+        except (InvalidInputError, StorageError):
             # Without `info` it is nothing, and has nothing in it.
             if not os.path.exists(os.path.join(self.folder(info.id), layout.UPPER)):
                 self.remove(info.id)
@@ -120,6 +121,7 @@ class Registry:
             sync: Make it durable.
 
         Raises:
+            InvalidInputError: Its path or a name is too long; nothing was written.
             StorageError: The system refused.
         """
         path = os.path.join(self.folder(info.id), layout.WORKSPACE_INFO)
@@ -301,12 +303,12 @@ class Registry:
 
 def workspace_ref(workspace: str) -> str:
     """Name of the ref under which lies what was saved from a workspace's directory."""
-    return f"{REF_PREFIX}{workspace}"
+    return f"{WORKSPACE_PREFIX}{workspace}"
 
 
 def base_ref_of(workspace: str) -> str:
     """Name of the ref that keeps the files of an overlay's base: without them nobody could tell what it changed."""
-    return f"{REF_PREFIX}{workspace}/base"
+    return f"{WORKSPACE_PREFIX}{workspace}/base"
 
 
 def forget_refs(store: Store, workspace: str, reason: str) -> None:
@@ -314,10 +316,6 @@ def forget_refs(store: Store, workspace: str, reason: str) -> None:
     for name in (workspace_ref(workspace), base_ref_of(workspace)):
         if name in store.refs:
             store.refs.delete(name, reason=reason)
-
-
-REF_PREFIX: Final = "workspace/"
-"""What the names of refs begin with that belong to workspaces."""
 
 
 def _is(info: Info, status: os.stat_result) -> bool:

@@ -64,6 +64,8 @@ class CheckoutReport:
         symlinks: Symlinks.
         bytes: Content of all regular files.
         warnings: Metadata that could not be restored; the content was written.
+        workspace: Id of the workspace that the directory is now; None after a part of a state, or where the store
+            cannot keep workspaces.
     """
 
     files: int
@@ -71,3 +73,4 @@ class CheckoutReport:
     symlinks: int
     bytes: int
     warnings: tuple[LeftOut, ...] = ()
+    workspace: str | None = None

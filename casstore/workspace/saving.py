@@ -6,15 +6,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from casstore.snapshots import Snapshot
 from casstore.workspace.part import OBJECTS, POSIX
 from casstore.workspace.registry import workspace_ref
 
 if TYPE_CHECKING:
     from casstore.address import Address
+    from casstore.branches import Branch
     from casstore.format.canonical import JsonValue
-    from casstore.snapshots import Snapshot
+    from casstore.store import State, Store
     from casstore.workspace.observed import Observed
     from casstore.workspace.registration import Registration
+
+
+def snapshot_at(store: Store, state: State | Branch) -> Snapshot:
+    """The snapshot of a state; of a branch that was changed, a new one, not yet durable."""
+    if isinstance(state, Snapshot | bytes | str):
+        return store.resolve(state)
+    return state.unchanged or state.fork().commit("shown in a directory")
 
 
 def snapshot_of(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from casstore.snapshots import Snapshot
-    from casstore.tree import Change
+    from casstore.snapshots import Change, Snapshot
     from casstore.workspace.report import LeftOut
 
 
@@ -25,7 +24,7 @@ class WorkspaceStatus:
         base_lost: The snapshot is known by its id only: it was collected.
         base_ref: The ref that was named then.
         ref_moved: That ref names another snapshot now, or is gone.
-        changes: What leads from the base's files to the directory's, by path.
+        changes: What leads from the base's files to the directory's, by path, as ``store.diff`` gives it.
         left_out: What the rules leave out, with reasons.
         interrupted: A switch began and did not end.
         files: Regular files in the directory.

@@ -23,20 +23,22 @@ from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import DIRECTORY, EXECUTABLE, FILE, Entry
 from casstore.format.posix import decode_posix, posix_key, posix_path
 from casstore.format.workspace_files import OVERLAY_PRIVATE, Goal, Journal, LastSwitch
-from casstore.tree import Change, Nodes, Root, diff, lookup, scan
+from casstore.tree import Nodes, Root, diff, lookup, scan
 from casstore.workspace.part import FILES, POSIX
 from casstore.workspace.saving import save_lost
-from casstore.workspace.scan import identity_of
+from casstore.workspace.scanning.scan import identity_of
+from casstore.workspace.shown import change_lines, shown_changes, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from casstore import tree
     from casstore.address import Address
     from casstore.format.posix import PosixMetadata
-    from casstore.snapshots import Snapshot
-    from casstore.workspace.changing import Changer
+    from casstore.snapshots import Change, Snapshot
+    from casstore.workspace.changing.changer import Changer
     from casstore.workspace.observed import Observed
-    from casstore.workspace.private import UpperChanger
+    from casstore.workspace.overlay.private import UpperChanger
     from casstore.workspace.report import LeftOut, Progress
     from casstore.workspace.workspace import Workspace
 
@@ -76,26 +78,24 @@ class SwitchPlan:
         source: The base of the directory; None for the empty state.
         target: The state to switch to; None for the empty one.
         target_ref: The ref that was named, if one was.
-        changes: What leads from the directory to the target, by path.
-        lost: What the directory changed since its base: what the safety snapshot is for.
         left_out: What the rules leave out, and the switch does not touch.
     """
 
     __slots__ = (
+        "_changes",
         "_done",
         "_goal",
         "_info",
         "_journal",
+        "_lost",
         "_metadata_lost",
         "_metadata_only",
         "_number",
         "_observed",
         "_standing",
         "_workspace",
-        "changes",
         "directory",
         "left_out",
-        "lost",
         "source",
         "target",
         "target_ref",
@@ -120,17 +120,18 @@ class SwitchPlan:
         self.directory = workspace.directory
         self.source = workspace.base
         self.target = target
-        self.target_ref = goal.ref
+        # What an undo goes back to may be a ref's state with edits, which is not what the ref names.
+        self.target_ref = goal.ref if target is not None and target.id == goal.base else None
         self.left_out = observed.left_out
         nodes = observed.nodes
         wanted = {} if target is None else target.roots
         found = observed.roots
-        self.changes: tuple[Change, ...] = tuple(diff(nodes, found.get(FILES), wanted.get(FILES)))
-        self.lost: tuple[Change, ...] = tuple(self._find_lost(FILES))
+        self._changes: tuple[tree.Change, ...] = tuple(diff(nodes, found.get(FILES), wanted.get(FILES)))
+        self._lost: tuple[tree.Change, ...] = tuple(self._find_lost(FILES))
         self._metadata_lost = self._is_metadata_lost()
         self._metadata_only: list[tuple[bytes, bool]] = []
         if POSIX in wanted and workspace.metadata == "full":
-            changed = {change.key for change in self.changes}
+            changed = {change.key for change in self._changes}
             for key, old, new in diff(nodes, found.get(POSIX), wanted[POSIX]):
                 path, directory = posix_path(key)
                 # What is only coming gets its metadata as it comes.
@@ -139,7 +140,7 @@ class SwitchPlan:
         with workspace._opened() as top:
             self._changer(top, "0" * 16, None).check()
 
-    def _find_lost(self, part: str) -> Iterator[Change]:
+    def _find_lost(self, part: str) -> Iterator[tree.Change]:
         """What is in the directory and in no snapshot that it came from."""
         nodes: Nodes = self._observed.nodes
         found = self._observed.roots.get(part)
@@ -176,26 +177,54 @@ class SwitchPlan:
     def _state_of(self, snapshot: Address | None) -> Snapshot | None:
         return self._workspace._known.snapshot(snapshot)
 
-    # -- figures
+    # -- what it is
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What leads from the directory to the target, by path, as ``store.diff`` gives it. *Cost*: O(changes)."""
+        return shown_changes(self._changes)
+
+    @property
+    def lost(self) -> tuple[Change, ...]:
+        """What the directory changed since its base: what the safety snapshot is for. *Cost*: as ``changes``."""
+        return shown_changes(self._lost)
 
     @property
     def files_written(self) -> int:
         """Files and symlinks that will be written or get another mode."""
-        return sum(1 for change in self.changes if change.new is not None)
+        return sum(1 for change in self._changes if change.new is not None)
 
     @property
     def files_deleted(self) -> int:
         """Files and symlinks that will go."""
-        return sum(1 for change in self.changes if change.new is None)
+        return sum(1 for change in self._changes if change.new is None)
 
     @property
     def bytes(self) -> int:
         """Content that will be written."""
         return sum(
             new.size
-            for _, old, new in self.changes
+            for _, old, new in self._changes
             if new is not None and new.kind in _LEAVES and (old is None or old[1:] != new[1:])
         )
+
+    def __str__(self) -> str:
+        source = "the empty state" if self.source is None else self.source.id.hex()[:12]
+        changes = shown_changes(self._changes)
+        lines = [
+            f"{shown_path(self.directory)}: {source} -> {self._target_words()}",
+            f"{self.files_written:,} written ({self.bytes:,} bytes), {self.files_deleted:,} deleted, "
+            f"{len(self._lost):,} saved first",
+        ]
+        return "\n".join([*lines, *change_lines(changes)])
+
+    def __repr__(self) -> str:
+        return f"<SwitchPlan {self.directory!r} -> {self.target_name!r}, {len(self._changes):,} changes>"
+
+    def _target_words(self) -> str:
+        if self.target is None or self.target_ref is None:
+            return self.target_name
+        return f"{self.target_ref} ({self.target.id.hex()[:12]})"
 
     # -- doing it
 
@@ -240,7 +269,7 @@ class SwitchPlan:
         changer = self._changer(top, token, progress)
         changer.check()
         saved = None
-        if self.lost or self._metadata_lost:
+        if self._lost or self._metadata_lost:
             saved = save_lost(workspace._known, self._observed, self.source, self.target_name)
         target = None if self.target is None else self.target.id
         source: Address | None
@@ -256,9 +285,9 @@ class SwitchPlan:
             source = self._journal.source
         now = time.time_ns()
         goal = self._goal
-        if self.changes or self._metadata_only or self._journal is not None:
+        if self._changes or self._metadata_only or self._journal is not None:
             # While the old journal still says what they are.
-            self._clear(top)
+            self._clear(top, changer)
             # Also what the target consists of must outlive a crash.
             workspace.store.sync()
             journal = Journal(
@@ -271,7 +300,7 @@ class SwitchPlan:
             # The same command once more: what the first one did can still be undone.
             last = info.last_switch
         known.write(replace(info, base=goal.base, base_ref=goal.ref, last_switch=last))
-        workspace._after_switch(self.target, changer, self.changes)
+        workspace._after_switch(self.target, changer, self._changes)
         return SwitchReport(
             snapshot=self.target,
             saved=saved,
@@ -289,30 +318,33 @@ class SwitchPlan:
             return "the empty state"
         return self.target_ref or self.target.id.hex()[:12]
 
-    def _clear(self, top: int) -> None:
+    def _clear(self, top: int, changer: Changer | UpperChanger) -> None:
         """Removes what an interrupted switch left beside."""
         if self._journal is not None and self._observed.leftovers:
-            from casstore.workspace.staging import clear_temporaries
+            from casstore.workspace.changing.changer import Changer, clear_temporaries
 
             folders = {path[: path.rfind(b"/")] if b"/" in path else b"" for path in self._observed.leftovers}
-            clear_temporaries(top, self._journal.token, sorted(folders))
+            if isinstance(changer, Changer):
+                changer.clear(self._journal.token, sorted(folders))
+            else:
+                clear_temporaries(top, self._journal.token, sorted(folders))
 
     def _changer(self, top: int, token: str, progress: Progress | None) -> Changer | UpperChanger:
         workspace = self._workspace
         info = self._info
         if info is not None and info.kind == OVERLAY_PRIVATE:
-            from casstore.workspace.private import UpperChanger
+            from casstore.workspace.overlay.private import UpperChanger
 
             root = None if self.target is None else self.target.roots.get(FILES)
             folder = workspace._known.folder
             return UpperChanger(workspace.store, folder, self.directory, info.lower, root)
-        from casstore.workspace.changing import Changer
+        from casstore.workspace.changing.changer import Changer
 
         return Changer(
             workspace.store.storage,
             self.directory,
             top,
-            self.changes,
+            self._changes,
             token=token,
             expected=workspace._source().expected,
             metadata=self._metadata(),

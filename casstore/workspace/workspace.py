@@ -14,17 +14,18 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from casstore.errors import InvalidInputError, NotFoundError, ReadOnlyError
+from casstore.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.workspace_files import OVERLAY, OVERLAY_PRIVATE, Goal
-from casstore.snapshots import Snapshot
+from casstore.snapshots import Snapshot, check_ref_name
 from casstore.tree import diff, summary
 from casstore.workspace.part import FILES
 from casstore.workspace.plain import PlainDirectory
 from casstore.workspace.registration import Registration
 from casstore.workspace.registry import OVERLAYS
-from casstore.workspace.saving import snapshot_of
-from casstore.workspace.scan import folder_name, is_inside, open_top
+from casstore.workspace.saving import snapshot_at, snapshot_of
+from casstore.workspace.scanning.scan import folder_name, is_inside, open_top
 from casstore.workspace.selection import Selection
+from casstore.workspace.shown import shown_changes
 from casstore.workspace.status import WorkspaceStatus
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Workspace:
                 base_lost=base is None and info is not None and info.base is not None,
                 base_ref=ref,
                 ref_moved=ref is not None and (base is None or self.store.refs.id_of(ref) != base.id),
-                changes=tuple(diff(observed.nodes, known.get(FILES), files)),
+                changes=shown_changes(diff(observed.nodes, known.get(FILES), files)),
                 left_out=observed.left_out,
                 interrupted=self.interrupted,
                 files=summary(observed.nodes, files).files,
@@ -207,10 +208,13 @@ class Workspace:
         Raises:
             ConflictError: The ref names something else than the base, or a file changed each time it was read.
             LockedError: Another process is changing the workspace.
+            InvalidInputError: Nothing can have that name, or something is unreadable.
             ReadOnlyError: The store is open read-only.
 
         *Durability*: durable on return.
         """
+        if ref is not None:
+            check_ref_name(ref)
         with self._changing():
             self._finish()
             with self.store.storage.operation():
@@ -258,16 +262,9 @@ class Workspace:
 
         *Cost*: the scan, and what differs between the branch and the directory.
         """
-        found = self.branch()
-        files = branch.files
-        changes = [change for change in branch.diff(found) if change.key.startswith(_FILES_PREFIX)]
-        # What goes first makes room: a file may come where a folder was.
-        for key, old, _ in changes:
-            if old is not None:
-                del files[key[len(_FILES_PREFIX) :]]
-        for key, _, new in changes:
-            if new is not None:
-                files.set_entry(key[len(_FILES_PREFIX) :], new)
+        from casstore.workspace.branching import take_files
+
+        take_files(branch, self.branch())
         return branch
 
     # -- switching
@@ -291,7 +288,7 @@ class Workspace:
         *Cost*: the scan, and the difference.
         """
         ref = state if isinstance(state, str) and state in self.store.refs else None
-        target = self._snapshot_of(state)
+        target = snapshot_at(self.store, state)
         return self._plan(target, Goal(base=target.id, ref=ref), paranoid=paranoid, progress=progress)
 
     def switch(
@@ -347,14 +344,18 @@ class Workspace:
             source = self._source()
             if journal is not None:
                 source.relist()
-            observed = source.observe(keep=not self.store.read_only, paranoid=paranoid, progress=progress)
-            self._observations += 1
-            return SwitchPlan(self, observed, journal, target, goal)
-
-    def _snapshot_of(self, state: State | Branch) -> Snapshot:
-        if isinstance(state, Snapshot | bytes | str):
-            return self.store.resolve(state)
-        return state.unchanged or state.fork().commit("shown in a directory")
+            looked_again = False
+            while True:
+                observed = source.observe(keep=not self.store.read_only, paranoid=paranoid, progress=progress)
+                self._observations += 1
+                try:
+                    return SwitchPlan(self, observed, journal, target, goal)
+                except ConflictError:
+                    # What happens to one name of a file moves the times of its other names, and no watcher sees that.
+                    if looked_again:
+                        raise
+                    looked_again = True
+                    source.relist()
 
     def _finish(self) -> None:
         """Goes on with an interrupted switch."""
@@ -447,7 +448,7 @@ class Workspace:
         if self._directory is None:
             known = self._known
             if self.kind in OVERLAYS:
-                from casstore.workspace.overlaid import OverlaidDirectory
+                from casstore.workspace.overlay.overlaid import OverlaidDirectory
 
                 info = known.registered()
                 self._directory = OverlaidDirectory(
@@ -456,7 +457,7 @@ class Workspace:
             else:
                 watcher = None
                 if self._watch:
-                    from casstore.workspace.watching import Watcher
+                    from casstore.workspace.scanning.watching import Watcher
 
                     watcher = Watcher(self.directory, known.folder)
                 self._directory = PlainDirectory(
@@ -493,6 +494,3 @@ class Workspace:
             self.close()
         else:
             self._source().switched(target, changes, names)
-
-
-_FILES_PREFIX = f"{FILES}/"

@@ -67,6 +67,7 @@ def command(call: Call, words: tuple[str, ...], force: bool, dry_run: bool) -> N
             directories=report.directories,
             symlinks=report.symlinks,
             bytes=report.bytes,
+            workspace=report.workspace,
             warnings=left_out_json(report.warnings),
         )
         return
@@ -79,6 +80,9 @@ def command(call: Call, words: tuple[str, ...], force: bool, dry_run: bool) -> N
     )
     if dry_run:
         call.out.line("dry run: nothing was written")
+    elif report.workspace is not None:
+        status = call.shell_line("status", directory)
+        call.out.line(f"it is a workspace now; what changes there: {status}")
 
 
 def _survey(store: Store, snapshot: Snapshot, directory: str, path: str | None, force: bool) -> CheckoutReport:

@@ -26,10 +26,10 @@ def command(ctx: click.Context) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that keep what was saved from workspaces.")
 def list_refs(call: Call, everything: bool) -> None:
     """List refs with the snapshots that they name."""
-    from casstore.workspace.registry import REF_PREFIX
+    from casstore.snapshots.refs import WORKSPACE_PREFIX
 
     with call.read() as store:
-        names = [name for name in sorted(store.refs) if everything or not name.startswith(REF_PREFIX)]
+        names = [name for name in sorted(store.refs) if everything or not name.startswith(WORKSPACE_PREFIX)]
         items = ((name, store.refs[name]) for name in names)
         if call.out.as_json:
             call.out.json_stream(

@@ -48,6 +48,11 @@ def list_all(call: Call) -> None:
     if call.out.as_json:
         call.out.json(workspaces=[_json(info) for info in infos])
         return
+    if not infos:
+        call.out.note(
+            "casstore: no workspaces yet; `casstore checkout STATE DIR` or `casstore fork STATE --to DIR` makes one."
+        )
+        return
     call.out.table(_COLUMNS, map(_row, infos))
 
 
@@ -116,12 +121,13 @@ def prune(call: Call, dry_run: bool) -> None:
 
     with call.write() as store:
         plan = plan_prune_workspaces(store)
-        dead, bases = plan.dead, plan.bases
+        dead, bases, probes = plan.dead, plan.bases, plan.probes
         if not call.out.as_json:
-            _print_plan(call, dead, len(bases))
-        report = None if dry_run or not (dead or bases) else plan.execute()
+            _print_plan(call, dead, len(bases), len(probes))
+        report = None if dry_run or not (dead or bases or probes) else plan.execute()
     if call.out.as_json:
-        call.out.json(dry_run=dry_run, dead=[_json(info) for info in dead], bases=bases, report=report)
+        shown = [_json(info) for info in dead]
+        call.out.json(dry_run=dry_run, dead=shown, bases=bases, probes=probes, report=report)
     elif dry_run:
         call.out.line("dry run: nothing was changed")
     elif report is not None:
@@ -131,16 +137,16 @@ def prune(call: Call, dry_run: bool) -> None:
                 call.out.line(f"what {info.id} alone held is saved as {short_id(saved)}")
                 call.out.line(f"undo: {call.shell_line('fork', saved.hex(), '--to', info.path, '--method', info.kind)}")
         removed = format_count(len(report.removed), "workspace")
-        call.out.line(f"{removed} forgotten, {format_count(len(report.bases), 'shared tree')} deleted")
+        trees = format_count(len(report.bases), "shared tree")
+        call.out.line(f"{removed} forgotten, {trees}{_and_probes(len(report.probes))} deleted")
 
 
-def _print_plan(call: Call, dead: Sequence[WorkspaceInfo], bases: int) -> None:
+def _print_plan(call: Call, dead: Sequence[WorkspaceInfo], bases: int, probes: int) -> None:
     if dead:
         call.out.table(_COLUMNS, map(_row, dead))
-    if dead or bases:
-        call.out.line(
-            f"{format_count(len(dead), 'workspace')} to forget, {format_count(bases, 'shared tree')} to delete"
-        )
+    if dead or bases or probes:
+        trees = format_count(bases, "shared tree")
+        call.out.line(f"{format_count(len(dead), 'workspace')} to forget, {trees}{_and_probes(probes)} to delete")
     else:
         call.out.line("nothing to forget: every workspace has its directory")
 
@@ -187,6 +193,10 @@ def remove(call: Call, directory: str, dry_run: bool) -> None:
         call.out.line("dry run: nothing was changed")
     elif undo is not None:
         call.out.line(f"undo: {undo}")
+
+
+def _and_probes(count: int) -> str:
+    return f" and {format_count(count, 'leftover')} of a crash" if count else ""
 
 
 def _json(info: WorkspaceInfo) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ def test_there_and_back(command: Any, tree: Path, tmp_path: Path) -> None:
     said = command.text("checkout", "main", tmp_path / "out")
     assert listing(tmp_path / "out") == listing(tree)
     assert "4 files" in said
+    ((_, status),) = [line.split(": ") for line in said.splitlines() if line.startswith("it is a workspace now")]
+    (tmp_path / "out" / "more").write_text("x")
+    assert command.text(*shlex.split(status)[3:]) == "A more\n"
 
 
 def test_import_as_json(command: Any, tree: Path) -> None:
@@ -158,7 +162,11 @@ def test_checkout_of_a_part(history: Any, tmp_path: Path) -> None:
     assert listing(tmp_path / "one") == listing(tmp_path / "two")
     assert set(listing(tmp_path / "one")) == {"a.py", "deep", "deep/b.bin"}
     done = history.json("checkout", "main", "src/deep", tmp_path / "three")
-    assert (done["files"], done["directory"]) == (1, str(tmp_path / "three"))
+    assert (done["files"], done["directory"], done["workspace"]) == (1, str(tmp_path / "three"), None)
+    assert "workspace" not in history.text("checkout", "main", "src", tmp_path / "four")
+    assert "workspace" not in history.text("checkout", "main", tmp_path / "five", "--dry-run")
+    done = history.json("checkout", "main", tmp_path / "five")
+    assert done["workspace"] == history.json("status", tmp_path / "five")["workspace"]
 
 
 def test_checkout_by_id_prefix(history: Any, tmp_path: Path) -> None:

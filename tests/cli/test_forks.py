@@ -65,6 +65,29 @@ def test_workspace_list_is_lines_in_a_pipe(command: Any, project: Path) -> None:
     assert line.split("\t") == [listed["id"], "plain", "ok", listed["base"][:12], "main", str(project)]
 
 
+def test_workspace_list_of_none_says_how_to_make_one(command: Any) -> None:
+    command("init")
+    for words in (["workspace"], ["workspace", "list"]):
+        said = command(*words)
+        assert said.stdout == ""
+        assert "casstore checkout STATE DIR" in said.stderr
+        assert command.json(*words)["workspaces"] == []
+
+
+def test_workspace_prune_deletes_what_a_crash_left(command: Any, project: Path) -> None:
+    left = command.store / "workspaces" / "probe-crashed"
+    left.mkdir(parents=True)
+    planned = command.json("workspace", "prune", "--dry-run")
+    assert (planned["dead"], planned["probes"]) == ([], ["probe-crashed"])
+    said = command.text("workspace", "prune", "--dry-run")
+    assert "0 workspaces to forget, 0 shared trees and 1 leftover of a crash to delete" in said
+    assert left.exists()
+    assert "0 shared trees and 1 leftover of a crash deleted" in command.text("workspace", "prune")
+    assert not left.exists()
+    assert command.text("workspace", "prune").startswith("nothing to forget")
+    assert command.json("status", project)["clean"] is True
+
+
 def test_workspace_remove_of_a_plain_directory_leaves_it(command: Any, project: Path) -> None:
     before = listing(project)
     planned = command.json("workspace", "remove", project, "--dry-run")

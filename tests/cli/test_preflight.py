@@ -19,7 +19,8 @@ def test_checkout_makes_a_workspace(history: Any, tmp_path: Path) -> None:
     assert "dry run: nothing was written" in history.text("checkout", "main", out, "--dry-run")
     assert not out.exists()
     done = history.json("checkout", "main", out)
-    assert {**done, "dry_run": True} == planned
+    assert {**done, "dry_run": True, "workspace": None} == planned
+    assert done["workspace"] is not None
     assert history.text("status", out) == ""
     assert history.json("status", out)["base_ref"] == "main"
     history("switch", "try", "--dir", out)

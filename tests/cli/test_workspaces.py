@@ -260,7 +260,7 @@ def test_an_interrupted_switch_is_named_and_ended(
         raise casstore.StorageError("the disk is full; free some space.")
 
     with monkeypatch.context() as broken:
-        broken.setattr("casstore.workspace.changing.Changer.run", fail)
+        broken.setattr("casstore.workspace.changing.changer.Changer.run", fail)
         command.error("switch", "try", code=14)
     assert command.json("status")["interrupted"] is True
     assert "casstore undo" in command("status").stderr

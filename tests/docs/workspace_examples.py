@@ -13,8 +13,8 @@ from casstore.format import slots, workspace_files
 from casstore.format.entry import Entry, encode_entry
 from casstore.format.index_entry import CACHE
 from casstore.format.stat_cache import cache_key
-from casstore.workspace.fingerprint import Fingerprint
 from casstore.workspace.overlay.upper import Upper
+from casstore.workspace.scanning.fingerprint import Fingerprint
 
 NANOSECONDS: Final = 1_700_000_000_000_000_000
 ID: Final = "3f9c2a1b"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casstore.address import Address
-from casstore.errors import CorruptionError, FormatVersionError
+from casstore.errors import CorruptionError, FormatVersionError, InvalidInputError
 from casstore.format.canonical import canonical_json
 from casstore.format.workspace_files import (
     KINDS,
@@ -300,9 +300,19 @@ def test_a_token_that_would_name_other_files(token: str) -> None:
 
 def test_a_file_of_any_size_is_no_trouble() -> None:
     with pytest.raises(CorruptionError):
-        decode_info(encode_info(replace(PLAIN, path="/" + "x" * MAX_BYTES)))
+        decode_info(sealed(PLAIN_JSON.replace(PLAIN.path.encode(), b"/" + b"x" * MAX_BYTES)))
     longest = replace(PLAIN, path="/" + os.fsdecode(b"\xff" * 4094), base_ref="r" * 1000)
     assert decode_info(encode_info(longest)) == longest
+
+
+def test_what_could_not_be_read_is_not_written() -> None:
+    size = len(encode_info(PLAIN))
+    fits = replace(PLAIN, path=PLAIN.path + "x" * (MAX_BYTES - size))
+    assert decode_info(encode_info(fits)) == fits
+    with pytest.raises(InvalidInputError, match=r"65,537 bytes.*shorter"):
+        encode_info(replace(fits, path=fits.path + "x"))
+    with pytest.raises(InvalidInputError, match="`journal`"):
+        encode_journal(replace(JOURNAL, ref="r" * MAX_BYTES))
 
 
 @pytest.mark.parametrize(

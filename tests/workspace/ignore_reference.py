@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from casstore.workspace.ignoring import Rules
+from casstore.workspace.scanning.ignoring import Rules
 
 
 class Git:

@@ -12,8 +12,8 @@ from typing import Any
 import casstore
 from casstore.format.entry import INLINE_BYTES, Entry, directory_entry, file_entry, symlink_entry
 from casstore.tree.diff import Change
-from casstore.workspace.changing import TEMPORARY, Changer, clear_temporaries
-from casstore.workspace.fingerprint import Fingerprint
+from casstore.workspace.changing.changer import TEMPORARY, Changer, clear_temporaries
+from casstore.workspace.scanning.fingerprint import Fingerprint
 from tests.workspace.trees import Node, Tree, read_tree, with_folders
 
 TOKEN = "0123456789abcdef"

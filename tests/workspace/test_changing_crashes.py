@@ -20,7 +20,7 @@ from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, S
 from casstore.format.entry import file_entry, symlink_entry
 from casstore.tree.diff import Change
 from casstore.workspace import renaming
-from casstore.workspace.changing import clear_temporaries
+from casstore.workspace.changing.changer import clear_temporaries
 from tests.workspace.plain_diff import (
     LONG,
     SWEPT,

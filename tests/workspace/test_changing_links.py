@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import casstore
 from casstore.errors import ConflictError
 from casstore.format.posix import PosixMetadata
-from casstore.workspace.seen import Seen
+from casstore.workspace.changing.seen import Seen
 from tests.workspace.plain_diff import (
     LONG,
     SWEPT,
@@ -284,6 +284,20 @@ def test_after_a_kill_at_any_call_the_leftovers_share_files_with_what_is_changed
             break
     assert stop > 30
     assert cleared > 30
+
+
+@pytest.mark.parametrize("below", [b"", b"/f", b"/s/t/f"])
+def test_what_shares_a_file_with_a_leftover_is_changed(store: casstore.Store, top: Path, below: bytes) -> None:
+    leftover = b".casstore-%b-1" % TOKEN.encode() + below
+    tree: Tree = {leftover: LONG, b"k": LONG}
+    write_tree(top, tree)
+    link(top, tree, [(0, 1)])
+    with changer(store, top, {b"k": b"new"}, known=lambda path: path == b"k") as made:
+        made.check()
+        settle()
+        assert made.clear(TOKEN, []) == 1
+        made.run()
+    assert read_tree(top) == {b"k": b"new"}
 
 
 # -- from end to end

@@ -12,7 +12,7 @@ import pytest
 import casstore
 from casstore.errors import ConflictError
 from casstore.workspace import renaming
-from casstore.workspace.placing import Placing
+from casstore.workspace.changing.placing import Placing
 from tests.workspace.plain_diff import (
     LONG,
     changer,

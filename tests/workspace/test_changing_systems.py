@@ -19,8 +19,8 @@ import pytest
 import casstore
 from casstore.errors import ConflictError, InvalidInputError, StorageError
 from casstore.workspace import renaming
-from casstore.workspace.fingerprint import fingerprint_of
-from casstore.workspace.placing import Placing
+from casstore.workspace.changing.placing import Placing
+from casstore.workspace.scanning.fingerprint import fingerprint_of
 from tests.workspace.plain_diff import (
     LONG,
     SWEPT,

@@ -24,9 +24,9 @@ from casstore.errors import (
 from casstore.format.entry import Entry, directory_entry, file_entry, snapshot_entry, symlink_entry
 from casstore.tree import build
 from casstore.workspace import checkout, import_directory
-from casstore.workspace.ahead import FetchAhead
+from casstore.workspace.changing.ahead import FetchAhead
+from casstore.workspace.changing.target import Target, find_obstacles
 from casstore.workspace.part import Part
-from casstore.workspace.target import Target, find_obstacles
 from tests.workspace.trees import Tree, read_tree, with_folders, write_tree
 
 TREE: Tree = {
@@ -463,7 +463,7 @@ def test_names_that_are_one_to_the_file_system_are_both_named(
 def test_a_folder_moved_away_meanwhile_is_noticed(
     store: casstore.Store, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("casstore.workspace.folders.MAX_OPEN", 2)
+    monkeypatch.setattr("casstore.workspace.scanning.folders.MAX_OPEN", 2)
     write_tree(tmp_path / "in", {b"a/b/c/d": b"", b"a/b/x": b""})
     import_directory(store, tmp_path / "in", ref="main")
     checkout(store, "main", out)

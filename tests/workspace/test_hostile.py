@@ -33,11 +33,11 @@ from casstore.format.posix import PosixMetadata
 from casstore.tree import build
 from casstore.tree.diff import Change, diff
 from casstore.workspace import checkout, renaming, steps
-from casstore.workspace.changing import TEMPORARY, Changer, clear_temporaries
-from casstore.workspace.fingerprint import fingerprint_of
-from casstore.workspace.folders import FolderStack
-from casstore.workspace.placing import Placing
-from casstore.workspace.staging import Staging
+from casstore.workspace.changing.changer import TEMPORARY, Changer, clear_temporaries
+from casstore.workspace.changing.placing import Placing
+from casstore.workspace.changing.staging import Staging
+from casstore.workspace.scanning.fingerprint import fingerprint_of
+from casstore.workspace.scanning.folders import FolderStack
 from tests.workspace.plain_diff import TOKEN, changer, changes_between, snapshot_of, switch
 from tests.workspace.trees import Tree, read_tree, with_folders, write_tree
 
@@ -395,7 +395,7 @@ def test_fifos_sockets_and_devices_are_in_the_way(store: casstore.Store, dest: P
 def test_a_folder_moved_outside_meanwhile_gets_nothing_of_another(
     store: casstore.Store, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("casstore.workspace.folders.MAX_OPEN", 2)
+    monkeypatch.setattr("casstore.workspace.scanning.folders.MAX_OPEN", 2)
     old: Tree = {b"a/b/c/d": b"1", b"a/b/x": b"1", b"a/y": b"1"}
     write_tree(dest, old)
     elsewhere = dest / "elsewhere"

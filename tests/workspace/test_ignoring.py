@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from casstore.workspace import ignoring
-from casstore.workspace.ignoring import Rules
-from casstore.workspace.patterns import STARS_AFTER_PREFIX, parse_pattern, read_patterns
+from casstore.workspace.scanning.ignoring import Rules
+from casstore.workspace.scanning.patterns import STARS_AFTER_PREFIX, parse_pattern, read_patterns
 from tests.workspace import ignore_cases
 from tests.workspace.ignore_cases import CPP, NODE, PROJECT_PATHS, PYTHON
 from tests.workspace.ignore_reference import CLASSES, Case, Git, plain_leaves_out

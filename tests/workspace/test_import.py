@@ -468,7 +468,7 @@ def test_a_folder_that_moves_during_the_walk_leads_nowhere_else(
     store: casstore.Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str
 ) -> None:
     """Folders above the walk are closed meanwhile, and found again by their path from the top, or named."""
-    monkeypatch.setattr("casstore.workspace.way.MAX_OPEN", 2)
+    monkeypatch.setattr("casstore.workspace.scanning.way.MAX_OPEN", 2)
     write_tree(source, {b"m/n/o/q/p": b"", b"m/n/z/y": b"1"})
     write_tree(tmp_path / "outside", {b"z/y": b"2", b"z/secret": b"3"})
 

@@ -12,8 +12,8 @@ import casstore
 from casstore.errors import CorruptionError
 from casstore.format.entry import file_entry
 from casstore.tree import Change, apply, build
-from casstore.workspace.fingerprint import fingerprint_of
 from casstore.workspace.overlay import small_delta
+from casstore.workspace.scanning.fingerprint import fingerprint_of
 from tests.workspace.overlays import (
     DEEP,
     MakeOverlay,

@@ -12,8 +12,8 @@ import pytest
 
 import casstore
 from casstore.workspace import checkout, import_directory
-from casstore.workspace.fingerprint import fingerprint_of
 from casstore.workspace.overlay import small_delta
+from casstore.workspace.scanning.fingerprint import fingerprint_of
 from tests.workspace.overlays import (
     Overlay,
     mounted,

@@ -17,7 +17,7 @@ from casstore.format.entry import DIRECTORY
 from casstore.tree import diff
 from casstore.workspace.overlay import Upper
 from casstore.workspace.overlay import capturing as capturing_module
-from casstore.workspace.scan import TEMPORARY, is_temporary
+from casstore.workspace.scanning.scan import TEMPORARY, is_temporary
 from tests.workspace.overlays import (
     DEEP,
     MakeOverlay,
@@ -93,7 +93,7 @@ def test_who_cannot_see_the_marks_is_refused(make_overlay: MakeOverlay) -> None:
         pytest.skip("setpriv is missing, which takes rights away")
     code = """
 import casstore
-from casstore.workspace.fingerprint import fingerprint_of
+from casstore.workspace.scanning.fingerprint import fingerprint_of
 from casstore.workspace.overlay import Upper
 with casstore.open(":memory:") as store:
     try:
@@ -216,7 +216,7 @@ def test_what_cannot_be_read_is_an_error_or_named(bare: Overlay) -> None:
     code = """
 import casstore
 from casstore.workspace import import_directory
-from casstore.workspace.fingerprint import fingerprint_of
+from casstore.workspace.scanning.fingerprint import fingerprint_of
 from casstore.workspace.overlay import Upper
 with casstore.open(":memory:") as store:
     root = import_directory(store, sys.argv[2]).snapshot.roots["files"]

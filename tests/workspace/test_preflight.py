@@ -16,8 +16,8 @@ from hypothesis import given
 import casstore
 from casstore.errors import InvalidInputError
 from casstore.workspace import Selection, import_directory
-from casstore.workspace.preflight import SECRETS, Sized, Suspect, looks_secret, survey
 from casstore.workspace.report import LeftOut
+from casstore.workspace.scanning.preflight import SECRETS, Sized, Suspect, looks_secret, survey
 from tests.workspace.trees import Tree, trees, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "in" / "locked").chmod(0)
     (tmp_path / "in" / "list").chmod(0o444)
     script = (
-        "import sys\nfrom casstore.workspace.preflight import survey\nfound = survey(sys.argv[1])\n"
+        "import sys\nfrom casstore.workspace.scanning.preflight import survey\nfound = survey(sys.argv[1])\n"
         "print(found.files, found.directories, found.bytes, found.unreadable, [i.path for i in found.left_out])"
     )
     words = [sys.executable, "-c", script, str(tmp_path / "in")]

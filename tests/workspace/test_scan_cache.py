@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 import casstore
 from casstore.tree.diff import diff
 from casstore.workspace import ImportReport, import_directory
-from casstore.workspace.capture import Capture
-from casstore.workspace.fingerprint import SLACK_NS, is_settled
 from casstore.workspace.plain import _add_names
-from casstore.workspace.scan import Scan
+from casstore.workspace.scanning.capture import Capture
+from casstore.workspace.scanning.fingerprint import SLACK_NS, is_settled
+from casstore.workspace.scanning.scan import Scan
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection
-from casstore.workspace.stat_cache import StatCache
 from tests.workspace.meddling import Step, perform, remove, steps
 from tests.workspace.trees import Tree, trees, with_folders, write_tree
 

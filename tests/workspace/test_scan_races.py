@@ -18,10 +18,10 @@ import casstore
 from casstore.address import content_address
 from casstore.errors import CasstoreError, ConflictError, InvalidInputError
 from casstore.workspace import import_directory
-from casstore.workspace.capture import Capture, all_left_out
-from casstore.workspace.scan import Scan
+from casstore.workspace.scanning.capture import Capture, all_left_out
+from casstore.workspace.scanning.scan import Scan
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection
-from casstore.workspace.stat_cache import StatCache
 from tests.workspace.test_scan_cache import SETTLE_SECONDS, afresh, seen_by
 from tests.workspace.trees import write_tree
 
@@ -68,7 +68,7 @@ def deepen(top: Path, names: list[str], files: dict[int, str]) -> None:
 def test_a_tree_deeper_than_files_can_be_open(
     store: casstore.Store, deep: Path, monkeypatch: pytest.MonkeyPatch, max_open: int
 ) -> None:
-    monkeypatch.setattr("casstore.workspace.way.MAX_OPEN", max_open)
+    monkeypatch.setattr("casstore.workspace.scanning.way.MAX_OPEN", max_open)
     top = deep
     deepen(top, ["d"] * 1200, {0: "a", 600: "z", 1200: "z"})
     before = open_files()
@@ -118,7 +118,7 @@ def test_paths_near_and_beyond_what_the_system_takes(store: casstore.Store, deep
 
 
 def test_more_folders_than_may_be_open(store: casstore.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casstore.workspace.way.MAX_OPEN", 4)
+    monkeypatch.setattr("casstore.workspace.scanning.way.MAX_OPEN", 4)
     tree = {b"/".join([b"%d" % place] * depth) + b"/f": b"x" for place in range(9) for depth in range(1, 9)}
     write_tree(tmp_path, tree)  # type: ignore[arg-type]
     assert import_directory(store, tmp_path, ref="main").files == 72

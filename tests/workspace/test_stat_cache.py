@@ -17,9 +17,9 @@ from casstore.address import content_address
 from casstore.errors import CorruptionError, ReadOnlyError, StorageError
 from casstore.format.stat_cache import cache_key, decode_head, encode_folder, folder_key, head_key
 from casstore.workspace import import_directory
-from casstore.workspace.scan import Scan
+from casstore.workspace.scanning.scan import Scan
+from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection
-from casstore.workspace.stat_cache import StatCache
 from tests.workspace.trees import write_tree
 
 SETTLE_SECONDS = 0.03

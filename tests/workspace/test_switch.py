@@ -236,14 +236,15 @@ def test_what_a_switch_wrote_and_somebody_deleted_at_once(made: Made, tmp_path: 
     if again:
         # The same for whoever knows the directory by what the store keeps about it.
         workspace.close()
-    assert [change.key for change in workspace.status().changes] == [b"d", b"empty/no more", b"new/in/folder"]
+    gone = ["files/d", "files/empty/no more", "files/new/in/folder"]
+    assert [change.key for change in workspace.status().changes] == gone
     saved = workspace.snapshot()
     assert_holds(store, directory, saved, tmp_path)
     (directory / "empty").mkdir()
-    assert [change.key for change in workspace.status().changes] == [b"empty"]
+    assert [change.key for change in workspace.status().changes] == ["files/empty"]
     workspace.switch("other")
     (directory / "empty/no more").unlink()
-    assert [change.key for change in workspace.status().changes] == [b"empty", b"empty/no more"]
+    assert [change.key for change in workspace.status().changes] == ["files/empty", "files/empty/no more"]
 
 
 # -- plans
@@ -256,8 +257,10 @@ def test_a_plan_changes_nothing(made: Made) -> None:
     plan = workspace.plan_switch("other")
     assert plan.directory == str(directory)
     assert (plan.source, plan.target, plan.target_ref) == (store.refs["main"], store.refs["other"], "other")
-    assert [change.key for change in plan.lost] == [b"d/one", b"d/two", b"local/new", b"small", b"tool"]
-    assert {change.key for change in plan.changes} == (LOCAL.keys() | OTHER.keys()) - {b"same"}
+    lost = ["files/d/one", "files/d/two", "files/local/new", "files/small", "files/tool"]
+    assert [change.key for change in plan.lost] == lost
+    paths = (LOCAL.keys() | OTHER.keys()) - {b"same"}
+    assert {change.key for change in plan.changes} == {f"files/{path.decode()}" for path in paths}
     assert plan.files_written + plan.files_deleted == len(plan.changes)
     assert plan.bytes == 1 + 10 + 10 + 1000
     plan.drop()

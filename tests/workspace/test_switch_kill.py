@@ -75,9 +75,10 @@ del LOCAL[b"deleted"]
 
 SERVER = """
 import os, random, signal, time
-import casstore, casstore.workspace.renaming
-from casstore.workspace import Workspace
-import casstore.workspace.switching, casstore.workspace.changing, casstore.branches.folding, casstore.workspace.overlaid
+import casstore, casstore.workspace.changing.renaming
+import casstore.branches.folding, casstore.workspace.changing.changer, casstore.workspace.overlay.overlaid
+import casstore.workspace.switching
+import casstore.workspace.switching, casstore.workspace.changing.changer, casstore.branches.folding, casstore.workspace.overlay.overlaid
 
 WRITES = ("write", "pwrite")
 CALLS = (*WRITES, "open", "rename", "replace", "link", "unlink", "rmdir", "mkdir", "chmod", "fchmod", "symlink",
@@ -104,7 +105,7 @@ def switch(store, directory, number):
         for name in CALLS:
             if hasattr(os, name):
                 setattr(os, name, counted(name, getattr(os, name)))
-        renaming = casstore.workspace.renaming
+        renaming = casstore.workspace.changing.renaming
         renaming._rename = counted("renameat2", renaming._rename)
         workspace.switch("target")
         calls = count

@@ -101,7 +101,7 @@ def test_names_in_nfc_and_nfd_side_by_side(made: Made, tmp_path: Path) -> None:
     workspace.switch(state)
     assert read_tree(directory) == with_folders(pair)
     (directory / "caf\u00e9").write_bytes(b"edited")
-    assert [change.key for change in workspace.status().changes] == ["caf\u00e9".encode()]
+    assert [change.key for change in workspace.status().changes] == ["files/caf\u00e9"]
     workspace.switch("main")
     workspace.undo()
     assert read_tree(directory) == with_folders({**pair, "caf\u00e9".encode(): b"edited"})
@@ -205,7 +205,7 @@ def test_a_file_system_that_turns_read_only_midway(tmp_path: Path) -> None:
                 workspace.switch(state, progress=progress)
             known = {path: node for path, node in read_tree(directory).items() if b".casstore-" not in path}
             assert known == with_folders(LOCAL)
-            with pytest.raises((casstore.StorageError, casstore.InvalidInputError)):
+            with pytest.raises(casstore.StorageError, match=r"[Rr]ead-only"):
                 workspace.switch(state)
             subprocess.run(["mount", "-o", "remount,rw", str(tmp_path / "disk")], check=True)
             workspace.switch(state)
@@ -213,6 +213,18 @@ def test_a_file_system_that_turns_read_only_midway(tmp_path: Path) -> None:
             assert_holds(store, directory, state, tmp_path)
             workspace.undo()
             assert read_tree(directory) == with_folders(LOCAL)
+
+
+@pytest.mark.parametrize("path", [b"d", b"d/one", b"d/e/one"])
+def test_a_file_system_that_is_read_only_is_said_to_be(tmp_path: Path, path: bytes) -> None:
+    with casstore.open(str(tmp_path / "store")) as store, small_tmpfs(tmp_path / "disk", 4096):
+        write_tree(tmp_path / "disk/work", {path: b"1"})
+        state = state_of(store, {b"d": b"2"}, tmp_path / "new")
+        with Workspace(store, tmp_path / "disk/work") as workspace:
+            subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
+            with pytest.raises(casstore.StorageError, match=r"Read-only file system.*Nothing was changed"):
+                workspace.switch(state)
+            assert not workspace.interrupted
 
 
 @pytest.mark.parametrize("phase", ["reading", "writing"])
@@ -420,7 +432,7 @@ def test_an_interrupted_switch_whose_goal_was_collected(made: Made, monkeypatch:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr("casstore.workspace.staging.write_file", refuse)
+        patch.setattr("casstore.workspace.changing.staging.write_file", refuse)
         with pytest.raises(casstore.StorageError):
             workspace.switch("other")
     assert workspace.interrupted
@@ -443,7 +455,7 @@ def test_an_interrupted_directory_that_is_moved(made: Made, tmp_path: Path, monk
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr("casstore.workspace.placing.os.rmdir", refuse)
+        patch.setattr("casstore.workspace.changing.placing.os.rmdir", refuse)
         with pytest.raises(casstore.StorageError):
             workspace.switch("other")
     workspace.close()
@@ -473,7 +485,7 @@ def test_edits_after_an_interruption_are_saved(made: Made, tmp_path: Path, monke
         real(*arguments, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("casstore.workspace.placing.os.unlink", fail)
+        patch.setattr("casstore.workspace.changing.placing.os.unlink", fail)
         with pytest.raises(casstore.StorageError):
             workspace.switch("other")
     assert workspace.interrupted

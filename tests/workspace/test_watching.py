@@ -16,7 +16,7 @@ import pytest
 
 from casstore.errors import ClosedError, InvalidInputError
 from casstore.workspace import inotify, watching
-from casstore.workspace.watching import Watcher
+from casstore.workspace.scanning.watching import Watcher
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
@@ -251,7 +251,7 @@ def test_a_remote_file_system_is_refused(
 CHILD = """
 import os, sys, subprocess
 from casstore.errors import CasstoreError
-from casstore.workspace.watching import Watcher
+from casstore.workspace.scanning.watching import Watcher
 top = sys.argv[1]
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.tree import Change
+from casstore.snapshots import Change
 from casstore.workspace import (
     Selection,
     Workspace,
@@ -32,7 +32,7 @@ from tests.workspace.switching import (
     state_of,
     unmounting,
 )
-from tests.workspace.trees import read_tree, with_folders, write_tree
+from tests.workspace.trees import Tree, read_tree, with_folders, write_tree
 
 Made = tuple[casstore.Store, Path, Workspace]
 
@@ -45,8 +45,12 @@ def made(tmp_path: Path) -> Iterator[Made]:
         yield store, directory, workspace
 
 
-def keys(changes: tuple[Change, ...]) -> list[bytes]:
+def keys(changes: tuple[Change, ...]) -> list[str]:
     return [change.key for change in changes]
+
+
+def keys_of(*trees: Tree) -> set[str]:
+    return {f"files/{path.decode()}" for tree in trees for path in tree}
 
 
 # -- what it is
@@ -133,7 +137,7 @@ def test_status_names_what_changed_and_changes_nothing(made: Made) -> None:
     for paranoid in (False, True, False):
         status = workspace.status(paranoid=paranoid)
         assert keys(status.changes) == sorted(keys(status.changes))
-        assert set(keys(status.changes)) == (START.keys() | OTHER.keys()) - {b"same"}
+        assert set(keys(status.changes)) == keys_of(START, OTHER) - {"files/same"}
         assert not status.clean
         assert status.files == 6
     assert (looks(directory), dict(store.refs.ids())) == (before, refs)
@@ -212,7 +216,7 @@ def test_a_lost_base_is_said_to_be_and_everything_works_on(made: Made, tmp_path:
     with Workspace(store, directory) as again:
         status = again.status()
         assert (status.base, status.base_lost, status.ref_moved) == (None, True, True)
-        assert set(keys(status.changes)) == set(START)
+        assert set(keys(status.changes)) == keys_of(START)
         report = again.switch("other")
         assert report.saved is not None
         assert_holds(store, tmp_path / "work", other, tmp_path)
@@ -256,7 +260,7 @@ def test_a_directory_made_anew_is_another_workspace(made: Made, tmp_path: Path) 
     write_tree(directory, {b"foreign": b"f"})
     with Workspace(store, directory) as new:
         assert (new.id, new.base) == (None, None)
-        assert keys(new.status().changes) == [b"foreign"]
+        assert keys(new.status().changes) == ["files/foreign"]
     import_directory(store, directory, ref="new")
     with find_workspace(store, directory) as found:
         assert found.base == store.refs["new"]
@@ -270,7 +274,7 @@ def test_a_directory_made_anew_under_an_open_workspace_is_looked_at_anew(made: M
     _, directory, workspace = made
     directory.rename(tmp_path / "kept")
     write_tree(directory, {**START, b"small": b"5"})
-    assert keys(workspace.status().changes) == [b"small"]
+    assert keys(workspace.status().changes) == ["files/small"]
     assert workspace.snapshot().files["small"] == b"5"
 
 
@@ -304,7 +308,7 @@ def test_a_store_that_is_read_only_gives_a_look(made: Made, tmp_path: Path) -> N
     before = contents("workspaces")
     with casstore.open(str(tmp_path / "store"), read_only=True) as store:
         workspace = Workspace(store, directory)
-        assert keys(workspace.status().changes) == [b"small"]
+        assert keys(workspace.status().changes) == ["files/small"]
         assert [one.state for one in list_workspaces(store)] == ["ok"]
         for call in (
             workspace.snapshot,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.tree import Change
+from casstore.snapshots import Change
 from casstore.workspace import (
     Selection,
     Workspace,
@@ -40,7 +40,7 @@ def made(tmp_path: Path) -> Iterator[Made]:
         yield store, directory, workspace
 
 
-def keys(changes: tuple[Change, ...]) -> list[bytes]:
+def keys(changes: tuple[Change, ...]) -> list[str]:
     return [change.key for change in changes]
 
 
@@ -54,7 +54,7 @@ def test_what_the_rules_leave_out_is_neither_captured_nor_touched(tmp_path: Path
         write_tree(directory, {b"build/out": b"1", b"src/a.o": b"2", b"gone/b.o": b"3", b"gone/deep/c.o": b"4"})
         status = workspace.status()
         # To the capture, a folder in which everything is left out is an empty one.
-        assert keys(status.changes) == [b"gone/deep"]
+        assert keys(status.changes) == ["files/gone/deep"]
         assert [item.path for item in status.left_out] == ["build", "gone/b.o", "gone/deep/c.o", "src/a.o"]
         (directory / "new.c").write_bytes(b"int c;")
         saved = workspace.snapshot("with rules")
@@ -212,8 +212,8 @@ def test_watching_sees_what_scanning_sees(made: Made, tmp_path: Path) -> None:
     (directory / "d/one").write_bytes(b"unwatched")
     settle()
     with Workspace(store, directory, watch=True) as watching:
-        assert keys(watching.status().changes) == [b"d/one"]
-        assert keys(watching.status().changes) == [b"d/one"]
+        assert keys(watching.status().changes) == ["files/d/one"]
+        assert keys(watching.status().changes) == ["files/d/one"]
         assert watching.snapshot(ref="watched").files["d/one"] == b"unwatched"
         other = state_of(store, OTHER, tmp_path / "other")
         for tree, change in ((START, "small"), (OTHER, "same"), (START, "tool")):
@@ -243,6 +243,6 @@ def test_a_look_that_keeps_nothing_forgets_nothing_that_was_reported(
             (directory / "d/two").write_bytes(b"%d" % turn)
             settle()
             for _ in range(turn % 4):
-                assert keys(watching.status().changes) == [b"d/two"]
+                assert keys(watching.status().changes) == ["files/d/two"]
             assert watching.snapshot().files["d/two"] == b"%d" % turn
             settle()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.tree import Change
+from casstore.snapshots import Change
 from casstore.workspace import (
     Workspace,
     fork_to,
@@ -44,7 +44,7 @@ def made(tmp_path: Path) -> Iterator[Made]:
         yield store, directory, workspace
 
 
-def keys(changes: tuple[Change, ...]) -> list[bytes]:
+def keys(changes: tuple[Change, ...]) -> list[str]:
     return [change.key for change in changes]
 
 
@@ -70,7 +70,7 @@ def test_a_fork_goes_its_own_way(made: Made, tmp_path: Path, method: str) -> Non
         assert fork.status().clean
         (tmp_path / "fork/local").write_bytes(b"of the fork")
         (tmp_path / "fork/tool").unlink()
-        assert keys(fork.status().changes) == [b"local", b"tool"]
+        assert keys(fork.status().changes) == ["files/local", "files/tool"]
         assert keys(workspace.status().changes) == keys(workspace.status().changes)
         assert (directory / "local").read_bytes() == b"l"
         saved = fork.snapshot("in the fork")
@@ -79,7 +79,7 @@ def test_a_fork_goes_its_own_way(made: Made, tmp_path: Path, method: str) -> Non
         # And a fork of the fork.
         with fork.fork_to(tmp_path / "second", method=method) as second:
             (tmp_path / "second/more").write_bytes(b"m")
-            assert keys(second.status().changes) == [b"more"]
+            assert keys(second.status().changes) == ["files/more"]
             assert_holds(store, tmp_path / "second", second.snapshot(), tmp_path)
             second.remove()
         fork.remove()
@@ -113,7 +113,7 @@ def test_programs_run_in_the_directory(made: Made) -> None:
     _, directory, workspace = made
     done = workspace.run(["sh", "-c", "pwd; echo new > small"], capture_output=True, text=True)
     assert done.stdout.strip() == str(directory)
-    assert keys(workspace.status().changes) == [b"small"]
+    assert keys(workspace.status().changes) == ["files/small"]
 
 
 def test_removing_forgets_and_deletes_nothing(made: Made) -> None:
@@ -221,12 +221,12 @@ os.kill(os.getpid(), signal.SIGKILL)
             assert found[str(tmp_path / "fork")].state == "ok"
             assert plan_prune_workspaces(store).dead == ()
             with Workspace(store, tmp_path / "fork") as fork:
-                assert [change.key for change in fork.status().changes] == [b"small"]
+                assert [change.key for change in fork.status().changes] == ["files/small"]
             # After a restart the mount is gone, and comes back with what was in it.
             subprocess.run(["umount", str(tmp_path / "fork")], check=True)
             assert {one.state for one in list_workspaces(store)} == {"ok", "unmounted"}
             with Workspace(store, tmp_path / "fork") as fork:
-                assert [change.key for change in fork.status().changes] == [b"small"]
+                assert [change.key for change in fork.status().changes] == ["files/small"]
                 fork.mount()
                 assert (tmp_path / "fork/small").read_bytes() == b"in the fork"
             # And when its folder is gone as well, pruning keeps what it alone had.

@@ -21,12 +21,12 @@ from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import Entry, directory_entry
 from casstore.tree import Nodes, Root, lookup
 from casstore.tree import scan as scan_tree
-from casstore.workspace.fingerprint import Fingerprint, fingerprint_of, is_settled
 from casstore.workspace.overlay.marks import WHITEOUT_DEVICE, Marks, lower_path
-from casstore.workspace.reading import Sink, read_file, read_symlink
 from casstore.workspace.report import LeftOut
-from casstore.workspace.scan import TEMPORARY, is_temporary
-from casstore.workspace.way import Way
+from casstore.workspace.scanning.fingerprint import Fingerprint, fingerprint_of, is_settled
+from casstore.workspace.scanning.reading import Sink, read_file, read_symlink
+from casstore.workspace.scanning.scan import TEMPORARY, is_temporary
+from casstore.workspace.scanning.way import Way
 
 if TYPE_CHECKING:
     from casstore.address import Address

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -16,7 +17,7 @@ from typing import Final, Literal
 from casstore import layout
 from casstore.errors import CasstoreError, InvalidInputError
 from casstore.workspace.copies import why_no_reflinks
-from casstore.workspace.overlay.mounting import OverlayMount
+from casstore.workspace.overlay.mounting import OverlayMount, list_mounts, unmount
 from casstore.workspace.overlay.removing import remove_tree
 from casstore.workspace.overlay.upper import Upper
 
@@ -125,9 +126,17 @@ def _try(store: str, device: int, inode: int, private: bool) -> str:
     above = os.path.join(store, layout.WORKSPACES)
     try:
         os.makedirs(above, 0o700, exist_ok=True)
-        scratch = tempfile.mkdtemp(prefix=PROBE, dir=above)
+        probing = _hold(above, fcntl.LOCK_SH)
+        try:
+            return _try_below(above, private)
+        finally:
+            os.close(probing)
     except OSError as error:
         return f"the store's folder cannot be written to ({error.strerror})"
+
+
+def _try_below(above: str, private: bool) -> str:
+    scratch = tempfile.mkdtemp(prefix=PROBE, dir=above)
     try:
         return _try_in(scratch, private)
     except (CasstoreError, OSError) as error:
@@ -137,7 +146,62 @@ def _try(store: str, device: int, inode: int, private: bool) -> str:
 
 
 PROBE: Final = "probe-"
-"""Beginning of the name of a folder below ``workspaces/`` in which an overlay is tried; a crash may leave one."""
+"""Beginning of the name of a folder below ``workspaces/`` in which an overlay is tried; a crash may leave one.
+
+Who tries one out has a shared ``flock`` on ``workspaces/`` meanwhile.
+"""
+
+
+def _hold(above: str, how: int) -> int:
+    """The folder ``workspaces/``, locked until it is closed. Raises ``OSError``."""
+    fd = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def left_probes(store: str) -> tuple[str, ...]:
+    """Names of the folders in which an overlay was tried out, and that a crash left; none while anybody tries one."""
+    above = os.path.join(store, layout.WORKSPACES)
+    try:
+        probing = _hold(above, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            return _probes(above)
+        finally:
+            os.close(probing)
+    except OSError:
+        return ()  # There are none, or somebody is at it.
+
+
+def remove_probes(store: str) -> tuple[str, ...]:
+    """Deletes what ``left_probes`` names, and returns its names.
+
+    Raises:
+        StorageError: The system refused.
+    """
+    above = os.path.join(os.path.realpath(store), layout.WORKSPACES)
+    try:
+        probing = _hold(above, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return ()
+    try:
+        names = _probes(above)
+        folders = [os.path.join(above, name) for name in names]
+        for mounted in list_mounts(store):
+            if mounted.source in folders:
+                unmount(mounted.target, lazy=True)
+        for folder in folders:
+            remove_tree(folder)
+        return names
+    finally:
+        os.close(probing)
+
+
+def _probes(above: str) -> tuple[str, ...]:
+    return tuple(sorted(name for name in os.listdir(above) if name.startswith(PROBE)))
 
 
 def _try_in(scratch: str, private: bool) -> str:

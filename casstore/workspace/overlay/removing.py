@@ -8,8 +8,8 @@ import stat
 from typing import Final
 
 from casstore.errors import StorageError
-from casstore.workspace.folders import FOLDER_FLAGS
-from casstore.workspace.way import Way
+from casstore.workspace.scanning.folders import FOLDER_FLAGS
+from casstore.workspace.scanning.way import Way
 
 _OPEN_MODE: Final = 0o700
 

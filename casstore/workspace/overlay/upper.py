@@ -14,13 +14,13 @@ from casstore import layout
 from casstore.errors import ConflictError, CorruptionError, InvalidInputError, StorageError
 from casstore.format.entry import Entry, decode_entry, encode_entry
 from casstore.tree import Change, Nodes, Root
-from casstore.workspace.fingerprint import Fingerprint, fingerprint_of
 from casstore.workspace.overlay.capturing import Known, LeavesOut, UpperFolder, UpperWalk
 from casstore.workspace.overlay.marks import Marks
 from casstore.workspace.overlay.mounting import OverlayMount, list_mounts
 from casstore.workspace.overlay.removing import remove_tree as remove_tree
 from casstore.workspace.overlay.writing import DeltaWriter
-from casstore.workspace.reading import HashingSink, Sink
+from casstore.workspace.scanning.fingerprint import Fingerprint, fingerprint_of
+from casstore.workspace.scanning.reading import HashingSink, Sink
 
 if TYPE_CHECKING:
     from casstore.storage import Storage
@@ -226,8 +226,18 @@ class Upper:
         return found._replace(inode=self._inodes[path])
 
     def forget(self, storage: Storage) -> None:
-        """Drops what the store's cache knows about the files of this overlay."""
-        self._keep(storage, self._load(storage), {})
+        """Drops what the store's cache knows about the files of this overlay.
+
+        Raises:
+            StorageError: The system refused to write.
+        """
+        self._known = None
+        if self._cache_key is None:
+            return
+        # By the keys, since what cannot be read is to go too.
+        changes = {key: None for key, _ in storage.backend.cache(self._cache_key)}
+        if changes:
+            storage.backend.put_cache(changes)
 
     def remove(self) -> None:
         """Deletes the delta. What was not captured is lost.

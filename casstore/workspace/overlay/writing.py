@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from casstore.format.entry import DIRECTORY, EXECUTABLE, FILE, SYMLINK, Entry
 from casstore.tree import Change, Nodes, Root, diff, first_key, lookup
-from casstore.workspace.ahead import is_fetched, naming
-from casstore.workspace.contents import blocks_of, no_file
+from casstore.workspace.changing.ahead import is_fetched, naming
+from casstore.workspace.changing.contents import blocks_of, no_file
+from casstore.workspace.changing.target import EXECUTABLE_MODE, FILE_MODE, Target, check_name
 from casstore.workspace.overlay.marks import Marks, make_whiteout
-from casstore.workspace.target import EXECUTABLE_MODE, FILE_MODE, Target, check_name
 
 if TYPE_CHECKING:
     from casstore.storage import Storage

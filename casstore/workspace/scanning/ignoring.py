@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from casstore.workspace.patterns import Pattern, compile_any, read_patterns
+from casstore.workspace.scanning.patterns import Pattern, compile_any, read_patterns
 
 # Longer regular expressions are compiled only for a text that is long enough for them.
 _LONG: Final = 255

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from casstore.workspace.fingerprint import Fingerprint, fingerprint_of
-from casstore.workspace.folders import Identity
+from casstore.workspace.scanning.fingerprint import Fingerprint, fingerprint_of
+from casstore.workspace.scanning.folders import Identity
 
 Expected = Callable[[bytes], Fingerprint | None]
 """What was at a path when the directory was looked at; None where nothing was."""

@@ -19,9 +19,17 @@ from heapq import nsmallest
 from typing import Final
 
 from casstore.errors import InvalidInputError
-from casstore.workspace.ignoring import Rules
 from casstore.workspace.report import LeftOut, Progress
-from casstore.workspace.scan import CHANGED_ERRNOS, UNREADABLE, Scan, Visit, folder_name, identity_of, is_inside
+from casstore.workspace.scanning.ignoring import Rules
+from casstore.workspace.scanning.scan import (
+    CHANGED_ERRNOS,
+    UNREADABLE,
+    Scan,
+    Visit,
+    folder_name,
+    identity_of,
+    is_inside,
+)
 from casstore.workspace.selection import Selection
 
 SOURCES: Final = b"".join(

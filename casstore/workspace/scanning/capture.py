@@ -18,12 +18,12 @@ from casstore.format.node import MAX_KEY_BYTES
 from casstore.format.posix import posix_key
 from casstore.format.stat_cache import UNSETTLED, FolderRecord, Stat
 from casstore.tree import Nodes, Root, apply, build
-from casstore.workspace.fingerprint import COARSE_SLACK_NS, SLACK_NS
 from casstore.workspace.metadata import Place, link_place, read_metadata
 from casstore.workspace.part import FILES, POSIX
-from casstore.workspace.reading import Sink, read_file, read_symlink
 from casstore.workspace.report import LeftOut, Progress
-from casstore.workspace.scan import CHANGED_ERRNOS, UNREADABLE, Records, Scan, Visit
+from casstore.workspace.scanning.fingerprint import COARSE_SLACK_NS, SLACK_NS
+from casstore.workspace.scanning.reading import Sink, read_file, read_symlink
+from casstore.workspace.scanning.scan import CHANGED_ERRNOS, UNREADABLE, Records, Scan, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 from casstore.errors import CasstoreError
 from casstore.format.entry import EXECUTABLE
 from casstore.tree.diff import Change
-from casstore.workspace.folders import Identity
-from casstore.workspace.in_place import InPlace
+from casstore.workspace.changing.in_place import InPlace
+from casstore.workspace.changing.obstacles import Obstacles
+from casstore.workspace.changing.places import Errors, Walk, split
+from casstore.workspace.changing.placing import Placing
+from casstore.workspace.changing.seen import Expected, Seen
+from casstore.workspace.changing.staging import Metadata, Staging, with_executable_bit
+from casstore.workspace.changing.steps import plan_steps
+from casstore.workspace.changing.temporaries import TEMPORARY as TEMPORARY
+from casstore.workspace.changing.temporaries import Names
+from casstore.workspace.changing.temporaries import clear_temporaries as clear_temporaries
 from casstore.workspace.metadata import restore_metadata
-from casstore.workspace.obstacles import Obstacles
-from casstore.workspace.places import Errors, Walk, split
-from casstore.workspace.placing import Placing
 from casstore.workspace.report import LeftOut, Progress
-from casstore.workspace.seen import Expected, Seen
-from casstore.workspace.staging import Metadata, Staging, with_executable_bit
-from casstore.workspace.steps import plan_steps
-from casstore.workspace.temporaries import TEMPORARY as TEMPORARY
-from casstore.workspace.temporaries import Names
-from casstore.workspace.temporaries import clear_temporaries as clear_temporaries
+from casstore.workspace.scanning.folders import Identity
 
 if TYPE_CHECKING:
     from casstore.format.posix import PosixMetadata

@@ -16,7 +16,7 @@ import time
 from typing import Any, Final
 
 from casstore.errors import ClosedError, InvalidInputError, StorageError
-from casstore.workspace.inotify import Inotify, Unsure
+from casstore.workspace.scanning.inotify import Inotify, Unsure
 
 MAX_PATHS: Final = 10_000
 """Above this, looking at everything is no dearer than looking at each."""

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from casstore import layout
 from casstore.errors import CasstoreError, ConflictError, InvalidInputError
 from casstore.format.stat_cache import NO_RULES, FolderRecord
-from casstore.workspace.fingerprint import is_settled
-from casstore.workspace.folders import Identity
-from casstore.workspace.way import Way
+from casstore.workspace.scanning.fingerprint import is_settled
+from casstore.workspace.scanning.folders import Identity
+from casstore.workspace.scanning.way import Way
 
 if TYPE_CHECKING:
-    from casstore.workspace.rule_files import RuleFiles
+    from casstore.workspace.scanning.rule_files import RuleFiles
     from casstore.workspace.selection import Selection
 
 # Says that a name is no longer what it was when its folder was listed.
@@ -140,7 +140,7 @@ class Scan:
         self._rules: RuleFiles | None = None
         if selection is not None and not selection.everything:
             # Imported on use: most directories are captured whole.
-            from casstore.workspace.rule_files import RuleFiles
+            from casstore.workspace.scanning.rule_files import RuleFiles
 
             self._rules = RuleFiles(top, selection)
 

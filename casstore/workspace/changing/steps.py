@@ -16,7 +16,7 @@ from casstore.errors import CorruptionError
 from casstore.format.entry import DIRECTORY, EXECUTABLE, FILE
 from casstore.format.key import keys_problem
 from casstore.tree.diff import Change
-from casstore.workspace.contents import no_file
+from casstore.workspace.changing.contents import no_file
 
 _FILES: Final = (FILE, EXECUTABLE)
 

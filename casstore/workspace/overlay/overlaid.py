@@ -11,26 +11,32 @@ from typing import TYPE_CHECKING, Final
 from casstore.errors import InvalidInputError
 from casstore.format.stat_cache import cache_key
 from casstore.format.workspace_files import OVERLAY_PRIVATE
-from casstore.workspace.capture import edited
 from casstore.workspace.observed import Changes, Observed
 from casstore.workspace.overlay import Upper
 from casstore.workspace.overlay.bases import base_name, base_path
+from casstore.workspace.overlay.private import restore_upper
 from casstore.workspace.part import FILES
-from casstore.workspace.private import restore_upper
 from casstore.workspace.report import LeftOut
-from casstore.workspace.rule_files import GIT
-from casstore.workspace.scan import LEFTOVER, is_temporary
+from casstore.workspace.scanning.capture import edited
+from casstore.workspace.scanning.rule_files import GIT
+from casstore.workspace.scanning.scan import LEFTOVER, is_temporary
 
 if TYPE_CHECKING:
     from casstore.address import Address
     from casstore.snapshots import Snapshot
     from casstore.store import Store
     from casstore.tree import Change
-    from casstore.workspace.fingerprint import Fingerprint
     from casstore.workspace.report import Progress
+    from casstore.workspace.scanning.fingerprint import Fingerprint
     from casstore.workspace.selection import Selection
 
 _NO_DEVICE: Final = 0
+
+
+def upper_cache_key(workspace: str) -> bytes:
+    """What the keys of the store's cache begin with that are about the upper folder of a workspace."""
+    # No directory has this identity, so the keys are nobody else's.
+    return cache_key(_NO_DEVICE, int(workspace, 16)) + b"u"
 
 
 class OverlaidDirectory:
@@ -67,10 +73,8 @@ class OverlaidDirectory:
         self._lower = lower
         self._directory = directory
         self._base = base_path(os.path.realpath(store.path), base_name(lower))
-        # No directory has this identity, so the keys are nobody else's.
-        key = cache_key(_NO_DEVICE, int(workspace, 16)) + b"u"
         self._private = kind == OVERLAY_PRIVATE
-        self.upper = Upper(folder, private=self._private, cache_key=key)
+        self.upper = Upper(folder, private=self._private, cache_key=upper_cache_key(workspace))
         # As the last kept look saw it.
         self._expected: dict[bytes, Fingerprint | None] = {}
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from casstore.errors import CorruptionError
 from casstore.format.entry import DIRECTORY, EXECUTABLE, FILE, SYMLINK, Entry
-from casstore.workspace.ahead import naming
-from casstore.workspace.folders import FOLDER_FLAGS
+from casstore.workspace.changing.ahead import naming
+from casstore.workspace.scanning.folders import FOLDER_FLAGS
 
 if TYPE_CHECKING:
     from casstore.storage import Storage

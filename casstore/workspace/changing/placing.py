@@ -14,14 +14,14 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-from casstore.workspace.obstacles import unknown_member
-from casstore.workspace.places import NO_FOLDER_ERRNOS, Errors, Walk, look, members, split
-from casstore.workspace.renaming import exchange, rename_new
+from casstore.workspace.changing.obstacles import unknown_member
+from casstore.workspace.changing.places import NO_FOLDER_ERRNOS, Errors, Walk, look, members, split
+from casstore.workspace.changing.renaming import exchange, rename_new
+from casstore.workspace.changing.seen import Seen
+from casstore.workspace.changing.staging import Staged, Staging
+from casstore.workspace.changing.steps import Steps, parent_of
+from casstore.workspace.changing.temporaries import Names
 from casstore.workspace.report import LeftOut
-from casstore.workspace.seen import Seen
-from casstore.workspace.staging import Staged, Staging
-from casstore.workspace.steps import Steps, parent_of
-from casstore.workspace.temporaries import Names
 
 # What rmdir says of a folder that is to stay.
 _STAYS: Final = frozenset({errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOTDIR, errno.ELOOP})
@@ -238,7 +238,6 @@ class Placing:
         if status is None:
             return
         if not stat.S_ISDIR(status.st_mode):
-            self._seen.will_change(status)
             os.unlink(name, dir_fd=fd)
             self.deleted.append(path)
             return

@@ -17,9 +17,9 @@ from blake3 import blake3
 
 from casstore.errors import InvalidInputError
 from casstore.format.stat_cache import NO_RULES, FolderRecord
-from casstore.workspace.fingerprint import fingerprint_of, is_settled
-from casstore.workspace.folders import FOLDER_FLAGS
-from casstore.workspace.ignoring import Rules
+from casstore.workspace.scanning.fingerprint import fingerprint_of, is_settled
+from casstore.workspace.scanning.folders import FOLDER_FLAGS
+from casstore.workspace.scanning.ignoring import Rules
 from casstore.workspace.selection import EXCLUDE_FILE, RULE_FILES, Selection
 
 MAX_BYTES: Final = 16 * 1024 * 1024

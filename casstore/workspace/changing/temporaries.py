@@ -8,9 +8,9 @@ import stat
 from collections.abc import Callable, Iterable
 
 from casstore.errors import InvalidInputError, StorageError
-from casstore.workspace.places import NO_FOLDER_ERRNOS, Walk, members
-from casstore.workspace.scan import TEMPORARY as TEMPORARY
-from casstore.workspace.steps import add_folders, check_keys
+from casstore.workspace.changing.places import NO_FOLDER_ERRNOS, Walk, members
+from casstore.workspace.changing.steps import add_folders, check_keys
+from casstore.workspace.scanning.scan import TEMPORARY as TEMPORARY
 
 OnRemoval = Callable[[os.stat_result], None]
 """Called with what a file or symlink is that is about to be removed."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from casstore.errors import CasstoreError, CorruptionError, InvalidInputError, StorageError
-from casstore.workspace.folders import FOLDER_FLAGS, FolderStack, Identity
+from casstore.workspace.scanning.folders import FOLDER_FLAGS, FolderStack, Identity
 
 FOLDER_MODE: Final = 0o755
 FILE_MODE: Final = 0o644

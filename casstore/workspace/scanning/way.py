@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from casstore.workspace.folders import FOLDER_FLAGS
+from casstore.workspace.scanning.folders import FOLDER_FLAGS
 
 MAX_OPEN: Final = 128
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Final
 
 from casstore.format.entry import EXECUTABLE, FILE, SYMLINK, Entry
 from casstore.tree.diff import Change
-from casstore.workspace.ahead import FetchAhead, is_fetched
-from casstore.workspace.contents import blocks_of, no_file
+from casstore.workspace.changing.ahead import FetchAhead, is_fetched
+from casstore.workspace.changing.contents import blocks_of, no_file
+from casstore.workspace.changing.places import Errors, Places, Walk, split
+from casstore.workspace.changing.seen import Expected
+from casstore.workspace.changing.steps import Steps, parent_of
+from casstore.workspace.changing.target import EXECUTABLE_MODE, FILE_MODE, FOLDER_MODE, check_target, write_file
+from casstore.workspace.changing.temporaries import Names, remove
+from casstore.workspace.changing.temporaries import clear_temporaries as clear_temporaries
 from casstore.workspace.metadata import restore_link_metadata, restore_metadata
-from casstore.workspace.places import Errors, Places, Walk, split
 from casstore.workspace.report import LeftOut, Progress
-from casstore.workspace.seen import Expected
-from casstore.workspace.steps import Steps, parent_of
-from casstore.workspace.target import EXECUTABLE_MODE, FILE_MODE, FOLDER_MODE, check_target, write_file
-from casstore.workspace.temporaries import Names, remove
-from casstore.workspace.temporaries import clear_temporaries as clear_temporaries
 
 if TYPE_CHECKING:
     from casstore.format.posix import PosixMetadata

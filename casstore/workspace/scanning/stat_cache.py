@@ -29,7 +29,7 @@ from casstore.workspace.part import POSIX
 if TYPE_CHECKING:
     from casstore.snapshots import Snapshot
     from casstore.store import Store
-    from casstore.workspace.scan import Records
+    from casstore.workspace.scanning.scan import Records
     from casstore.workspace.selection import Selection
 
 _RECOGNIZED: Final = 16

@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from casstore.format.stat_cache import NO_RULES, UNSETTLED, FolderRecord, Stat, decode_folder, encode_folder
-from casstore.workspace.fingerprint import is_settled
+from casstore.workspace.scanning.fingerprint import is_settled
 
 MAX_MEMBERS: Final = 250_000
 """Of larger states nothing is kept, so that memory stays bounded; the first look then reads everything."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from casstore.errors import CasstoreError, ConflictError, InvalidInputError, StorageError
-from casstore.workspace.folders import FOLDER_FLAGS, FolderStack, Identity
-from casstore.workspace.steps import Steps, parent_of
-from casstore.workspace.target import FOLDER_MODE, check_name
+from casstore.workspace.changing.steps import Steps, parent_of
+from casstore.workspace.changing.target import FOLDER_MODE, check_name
+from casstore.workspace.scanning.folders import FOLDER_FLAGS, FolderStack, Identity
 
 NO_FOLDER_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
 """Says that there is no folder of that name (``O_NOFOLLOW`` on a symlink says it in three ways)."""

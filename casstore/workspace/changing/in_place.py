@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from casstore.errors import CasstoreError
-from casstore.workspace.contents import BLOCK_BYTES
+from casstore.workspace.changing.contents import BLOCK_BYTES
+from casstore.workspace.changing.places import look
+from casstore.workspace.changing.seen import Seen
+from casstore.workspace.changing.target import write_file
 from casstore.workspace.metadata import restore_link_metadata, restore_metadata
-from casstore.workspace.places import look
 from casstore.workspace.report import LeftOut
-from casstore.workspace.seen import Seen
-from casstore.workspace.target import write_file
 
 if TYPE_CHECKING:
     from casstore.format.posix import PosixMetadata

@@ -10,15 +10,15 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from casstore.errors import InvalidInputError
+from casstore.errors import CasstoreError, InvalidInputError
 from casstore.format.entry import DIRECTORY, SYMLINK
 from casstore.tree.diff import Change
-from casstore.workspace.contents import holds
-from casstore.workspace.places import Errors, Places, Walk, look, members, split, too_long
-from casstore.workspace.scan import TEMPORARY, is_temporary
-from casstore.workspace.seen import Seen
-from casstore.workspace.steps import Steps, add_folders, check_keys, is_below, is_mode_change, parent_of
-from casstore.workspace.target import same_file
+from casstore.workspace.changing.contents import holds
+from casstore.workspace.changing.places import Errors, Places, Walk, look, members, split, too_long
+from casstore.workspace.changing.seen import Seen
+from casstore.workspace.changing.steps import Steps, add_folders, check_keys, is_below, is_mode_change, parent_of
+from casstore.workspace.changing.target import same_file
+from casstore.workspace.scanning.scan import TEMPORARY, is_temporary
 
 if TYPE_CHECKING:
     from casstore.storage import Storage
@@ -161,9 +161,9 @@ class Obstacles:
             if surprise is None:
                 for folder, member, below, status in members(fd, name):
                     if stat.S_ISDIR(status.st_mode) and not _is_writable(folder, member):
-                        raise self._denied(path + b"/" + below, "it cannot be emptied")
+                        raise self._refused(folder, path + b"/" + below, "it cannot be emptied")
                 if not _is_writable(fd, name):
-                    raise self._denied(path, "it cannot be emptied")
+                    raise self._refused(fd, path, "it cannot be emptied")
                 return
         except OSError as error:
             raise errors.refused(path, error) from error
@@ -200,7 +200,8 @@ class Obstacles:
                     if path not in gone and path not in going:
                         break
                 else:
-                    raise self._denied(folder, "it becomes empty and cannot be removed from its folder")
+                    why = "it becomes empty and cannot be removed from its folder"
+                    raise self._refused(self._enter(above), folder, why)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -276,9 +277,8 @@ class Obstacles:
 
     def _require_writable(self, folder: bytes) -> None:
         if not self._can_write(folder):
-            if os.fstatvfs(self._enter(folder)).f_flag & os.ST_RDONLY:
-                raise self._errors.refused(folder, OSError(errno.EROFS, os.strerror(errno.EROFS)))
-            raise self._denied(folder, "names in it would change, and it is not yours to write to")
+            why = "names in it would change, and it is not yours to write to"
+            raise self._refused(self._enter(folder), folder, why)
 
     def _require_no_temporary(self, path: bytes) -> None:
         for name in path.split(b"/"):
@@ -289,6 +289,12 @@ class Obstacles:
                     "and the state has one; nothing was changed. Choose a state without it.",
                     path=place,
                 )
+
+    def _refused(self, fd: int, path: bytes, why: str) -> CasstoreError:
+        """Says that ``path`` cannot be written to, which lies in the file system of ``fd``."""
+        if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            return self._errors.refused(path, OSError(errno.EROFS, os.strerror(errno.EROFS)))
+        return self._denied(path, why)
 
     def _denied(self, path: bytes, why: str) -> InvalidInputError:
         place = self._errors.full_name(path)
