@@ -20,6 +20,8 @@ BENCHMARKS = {
     "branches": "forks, reads, commits, diffs, merges, memory of many agents, against copies and persistent maps",
     "tree": "a search tree: going back, hit rate of the hot cache, 100,000 rounds of create and prune",
     "workspace": "directories: snapshots, switches, forks, restores, status, against git (parts: scan switch watch …)",
+    "tracking": "what changed in a nested state, and storing only that, against deepcopy and pickles",
+    "objects": "references to objects: loading, memory, loading ahead (parts: load refs prefetch)",
     "chunks": "the series with average chunks of 4, 8, 16 and 32 KiB",
 }
 

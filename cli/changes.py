@@ -32,20 +32,37 @@ def listed_json(change: Change) -> dict[str, Any]:
     }
 
 
-def totals(changes: Iterable[Change]) -> str:
-    """``2 added, 1 deleted``; ``nothing changed`` for none."""
+def totals(changes: Iterable[Change], metadata: int = 0) -> str:
+    """``2 added, 1 deleted``; ``nothing changed`` for none. ``metadata`` counts paths of which that alone changed."""
     counts = dict.fromkeys(_WORDS, 0)
     for change in changes:
         counts[_letter(change)] += 1
-    return ", ".join(f"{count:,} {_WORDS[letter]}" for letter, count in counts.items() if count) or "nothing changed"
+    words = [f"{count:,} {_WORDS[letter]}" for letter, count in counts.items() if count]
+    if metadata:
+        words.append(f"{metadata:,} with other metadata")
+    return ", ".join(words) or "nothing changed"
 
 
-def print_changes(call: Call, changes: Sequence[Change], *, most: int) -> None:
-    """A line for each of the first ``most`` changes, and how many more there are."""
+def metadata_line(path: str) -> str:
+    """``m src/a.py``: of a path whose metadata alone changed."""
+    return f"m {path}"
+
+
+def metadata_json(paths: Iterable[str]) -> list[dict[str, Any]]:
+    """Paths whose metadata alone changed."""
+    return [json_name("path", path) for path in paths]
+
+
+def print_changes(call: Call, changes: Sequence[Change], metadata: Sequence[str] = (), *, most: int) -> None:
+    """A line for each of the first ``most`` changes, those of metadata last, and how many more there are."""
     for change in changes[:most]:
         call.out.line(change_line(change))
-    if len(changes) > most:
-        call.out.line(f"... and {len(changes) - most:,} more (all of them with --json)")
+    left = max(most - len(changes), 0)
+    for path in metadata[:left]:
+        call.out.line(metadata_line(path))
+    more = len(changes) + len(metadata) - most
+    if more > 0:
+        call.out.line(f"... and {more:,} more (all of them with --json)")
 
 
 def _letter(change: Change) -> str:

@@ -36,6 +36,12 @@ BROKEN_PIPE: Final = 141
 
 _FIELDS: Final = ("segment", "offset", "path", "pid")
 
+_ADVICE: Final = {
+    "wait for it, pass a timeout, or open read-only": "wait for it, or give it longer with `--timeout SECONDS`",
+    "is in use by another process; open read-only": "is in use by another process; wait for it, then try again",
+}
+"""What the library advises programs → what somebody can type instead."""
+
 
 def casstore_error() -> type[Exception]:
     """The library's base error, imported only when an exception is looked at."""
@@ -67,7 +73,10 @@ def report(error: BaseException, *, as_json: bool) -> int:
         from .output import plain_value
 
         fields["report"] = plain_value(report_value)
-    _print(kind, str(error), fields, as_json=as_json)
+    message = str(error)
+    for advice, typed in _ADVICE.items():
+        message = message.replace(advice, typed)
+    _print(kind, message, fields, as_json=as_json)
     return EXIT_CODES.get(kind, 1)
 
 

@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "cat": ("cat", "Print one content's bytes."),
     "diff": ("diff", "What differs between two states."),
     "fork": ("fork", "Make a new ref at a state, or a new directory."),
-    "workspace": ("workspace", "List, mount, use and remove workspaces."),
+    "workspace": ("workspace", "List, save, use, mount and remove workspaces."),
     "merge": ("merge", "Merge two states and move a ref to the result."),
     "prove": ("prove", "Prove what a state holds, or check a proof."),
     "tree": ("tree", "Show or prune a saved search tree."),

@@ -8,7 +8,9 @@ valid Unicode; the exact bytes of a name that is not UTF-8 stand beside it in he
 from __future__ import annotations
 
 import os
+import shlex
 import unicodedata
+from collections.abc import Iterable
 from typing import Any, Final
 
 _ESCAPED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -32,6 +34,25 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that surrogateescape could not decode
         return f"\\x{code - 0xDC00:02x}"
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def shell_join(words: Iterable[str]) -> str:
+    """A command line for bash or zsh that ``printable`` leaves as it is, whatever the words hold."""
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    return f"$'{''.join(map(_shell_character, word))}'"
+
+
+def _shell_character(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if printable(character) == character:
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def json_name(field: str, name: str | bytes) -> dict[str, Any]:

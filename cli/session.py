@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import functools
-import shlex
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from .names import shell_join
 from .output import Output
 from .units import SECONDS
 
@@ -76,8 +77,8 @@ class Call:
             return self.read()  # says what is wrong where reading fails too
 
     def shell_line(self, *words: str) -> str:
-        """A ``casstore`` command on this store that can be pasted into a shell."""
-        return shlex.join(["casstore", "--store", self.store_path, *words])
+        """A ``casstore`` command on this store that can be pasted into a shell, in any folder."""
+        return shell_join(["casstore", "--store", os.path.abspath(self.store_path), *words])
 
 
 def _set_store(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
@@ -128,13 +129,16 @@ def common_options(*, writes: bool = False) -> list[click.Parameter]:
     return options
 
 
-def store_command(name: str, *, example: str, writes: bool = False) -> Callable[[Callable[..., None]], click.Command]:
+def store_command(
+    name: str, *, example: str, writes: bool = False, cls: type[click.Command] = click.Command
+) -> Callable[[Callable[..., None]], click.Command]:
     """A decorator that makes a command of a function whose first argument is its ``Call``.
 
     Args:
         name: As typed, with its group: ``"log"``, ``"refs set"``. JSON output carries it as ``command``.
         example: Command lines that the help shows, one per line.
         writes: Whether the command opens the store for writing, and so takes ``--timeout``.
+        cls: Class of the command.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -143,7 +147,7 @@ def store_command(name: str, *, example: str, writes: bool = False) -> Callable[
             session = click.get_current_context().ensure_object(Session)
             function(Call(session, name), **arguments)
 
-        made = click.command(name.rpartition(" ")[2], epilog=help_example(example))(run)
+        made = click.command(name.rpartition(" ")[2], cls=cls, epilog=help_example(example))(run)
         made.params += common_options(writes=writes)
         return made
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
-from .changes import listed_json, print_changes, totals
-from .names import json_name
+from .changes import listed_json, metadata_json, print_changes, totals
+from .names import json_name, shell_join
 from .progress import progress
 from .units import format_count, format_size
 from .views import MAX_LISTED, left_out_json, short_id
@@ -18,6 +19,7 @@ from .views import MAX_LISTED, left_out_json, short_id
 if TYPE_CHECKING:
     from casstore import Snapshot, Store
     from casstore.workspace import Selection, SwitchPlan, SwitchReport, Workspace
+    from casstore.workspace.finding import WorkspaceInfo
 
     from .session import Call
 
@@ -103,6 +105,7 @@ def _plan_json(workspace: Workspace, plan: SwitchPlan, dry_run: bool) -> dict[st
         "files_deleted": plan.files_deleted,
         "bytes": plan.bytes,
         "lost": [listed_json(change) for change in plan.lost],
+        "metadata": metadata_json(plan.metadata_changes),
     }
 
 
@@ -124,13 +127,16 @@ def _print_json(call: Call, head: dict[str, Any], plan: SwitchPlan) -> None:
 def _print_plan(call: Call, plan: SwitchPlan) -> None:
     before = state_words(plan.source, None)
     call.out.line(f"{plan.directory}: from {before} to {state_words(plan.target, plan.target_ref)}")
-    print_changes(call, plan.changes, most=MAX_LISTED)
+    metadata = plan.metadata_changes
+    print_changes(call, plan.changes, metadata, most=MAX_LISTED)
+    if metadata:
+        call.out.line(f"metadata of {format_count(len(metadata), 'path')} to set")
     if plan.changes:
         call.out.line(
             f"{format_count(plan.files_written, 'file')} to write ({format_size(plan.bytes)}), "
             f"{plan.files_deleted:,} to delete"
         )
-    else:
+    elif not metadata:
         call.out.line("nothing to write, nothing to delete")
     if plan.lost:
         call.out.line(f"changed since {before}, and kept in a snapshot first: {totals(plan.lost)}")
@@ -155,6 +161,35 @@ def state_words(snapshot: Snapshot | None, name: str | None) -> str:
     return identity if not name or snapshot.id.hex().startswith(name) else f"{name} ({identity})"
 
 
+def workspace_around(store: Store, directory: str) -> Workspace:
+    """The workspace around ``directory``; see ``find_workspace``.
+
+    Raises:
+        casstore.InvalidInputError: ``directory`` is no folder, or one of a workspace whose directory is gone.
+        casstore.NotFoundError: There is none.
+    """
+    from casstore.errors import InvalidInputError
+    from casstore.workspace import find_workspace
+
+    gone = gone_workspace(store, directory)
+    if gone is not None:
+        raise InvalidInputError(_gone_words(gone), path=gone.path)
+    return find_workspace(store, directory)
+
+
+@contextmanager
+def workspace_to_switch(call: Call, directory: str, *, dry_run: bool) -> Iterator[Workspace]:
+    """The workspace around ``directory``, for a plan; a dry run works beside a process that writes the store."""
+    if dry_run:
+        with call.read() as store, workspace_around(store, directory) as workspace:
+            if workspace.kind != "overlay":
+                yield workspace
+                return
+    # The plan of an overlay mounts it where it is not mounted, and has to remember what it saw.
+    with call.write() as store, workspace_around(store, directory) as workspace:
+        yield workspace
+
+
 def exact_workspace(store: Store, directory: str) -> Workspace:
     """The workspace whose top is ``directory``, not one around it.
 
@@ -163,14 +198,46 @@ def exact_workspace(store: Store, directory: str) -> Workspace:
         casstore.NotFoundError: It belongs to none.
     """
     from casstore.errors import InvalidInputError
-    from casstore.workspace import find_workspace, list_workspaces
 
-    place = os.path.realpath(directory)
-    if not os.path.lexists(place) and any(info.path == place for info in list_workspaces(store)):
-        raise InvalidInputError(f"{place!r} is gone; forget it with `casstore workspace prune`.", path=place)
-    workspace = find_workspace(store, directory)
-    top = workspace.directory
+    workspace = workspace_around(store, directory)
+    place, top = os.path.realpath(directory), workspace.directory
     if top != place:
         workspace.close()
         raise InvalidInputError(f"{place!r} is a folder of the workspace {top!r}; name that.", path=place)
     return workspace
+
+
+def gone_workspace(store: Store, directory: str) -> WorkspaceInfo | None:
+    """The registered workspace that ``directory`` would be or lie in, if its own directory is gone; else None."""
+    from casstore.workspace import list_workspaces
+
+    place = os.path.realpath(directory)
+    if os.path.lexists(place):
+        return None
+    infos = {info.path: info for info in list_workspaces(store) if info.path}
+    while place not in infos:
+        above = os.path.dirname(place)
+        if above == place:
+            return None
+        place = above
+    return None if os.path.lexists(place) else infos[place]
+
+
+def is_mounted(workspace: Workspace) -> bool:
+    """Whether the directory of an overlay shows it."""
+    from casstore.workspace.overlay import list_mounts
+
+    return any(mounted.target == workspace.directory for mounted in list_mounts(workspace.store.path))
+
+
+def _gone_words(gone: WorkspaceInfo) -> str:
+    if gone.kind == "overlay":
+        mount = shell_join(["casstore", "workspace", "mount", gone.path])
+        return f"{gone.path!r} is gone, but what the overlay holds is kept; `{mount}` makes and mounts it again."
+    if gone.kind == "overlay-private":
+        make = shell_join(["mkdir", "-p", gone.path])
+        return f"{gone.path!r} is gone, but what the overlay holds is kept; make the folder again with `{make}`."
+    return (
+        f"{gone.path!r} is a workspace whose directory is gone; if it was moved, name where it is now, else forget it "
+        "with `casstore workspace prune`."
+    )

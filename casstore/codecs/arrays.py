@@ -18,17 +18,25 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from casstore.errors import CorruptionError, InvalidInputError
+from casstore.format.entry import Entry
 
 if TYPE_CHECKING:
     import numpy
+
+    from casstore.codecs.array_view import ArrayView
 
 VERSION: Final = 1
 MAX_DIMENSIONS: Final = 32
 _ITEM_BYTES: Final = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
 _HEAD = struct.Struct("<BcBB")
+HEADER_BYTES: Final = _HEAD.size + 8 * MAX_DIMENSIONS
+"""The longest header."""
+
+_ARRAY_BYTES: Final = 128
+"""What an array takes beside its items."""
 
 
 class ArrayFactory:
@@ -55,6 +63,15 @@ class ArrayFactory:
         array = numpy.frombuffer(data, dtype=f"<{kind}{item_bytes}", offset=start)
         return array.reshape(shape)
 
+    def estimate_size(self, entry: Entry) -> int:
+        return _ARRAY_BYTES + entry.size
+
+    def open(self, file: BinaryIO) -> ArrayView:
+        """A view whose slices read only the chunks they need."""
+        from casstore.codecs.array_view import ArrayView
+
+        return ArrayView(file)
+
 
 def read_header(data: bytes) -> tuple[str, int, tuple[int, ...], int]:
     """Kind, bytes per item, shape, and offset of the first item; needs no NumPy.
@@ -62,6 +79,11 @@ def read_header(data: bytes) -> tuple[str, int, tuple[int, ...], int]:
     Raises:
         CorruptionError: Not an array in its one valid form.
     """
+    return parse_header(data, len(data))
+
+
+def parse_header(data: bytes, size: int) -> tuple[str, int, tuple[int, ...], int]:
+    """As ``read_header``, from the first ``HEADER_BYTES`` or more of a content of ``size`` bytes."""
     if len(data) < _HEAD.size:
         raise CorruptionError("an array is cut short.")
     version, letter, item_bytes, dimensions = _HEAD.unpack_from(data)
@@ -72,6 +94,6 @@ def read_header(data: bytes) -> tuple[str, int, tuple[int, ...], int]:
     if len(data) < start:
         raise CorruptionError("an array is cut short.")
     shape: tuple[int, ...] = struct.unpack_from(f"<{dimensions}Q", data, _HEAD.size)
-    if math.prod(shape) * item_bytes != len(data) - start:
+    if math.prod(shape) * item_bytes != size - start:
         raise CorruptionError("an array's items do not fill its shape.")
     return kind, item_bytes, shape, start

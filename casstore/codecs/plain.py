@@ -5,8 +5,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from casstore.errors import InvalidInputError
+from casstore.errors import CorruptionError, InvalidInputError
 from casstore.format.canonical import JsonValue, canonical_json, parse_canonical_json
+from casstore.format.entry import Entry
+
+_HEADER_BYTES: Final = 64
+"""What a Python object takes beside its content, about."""
+
+_JSON_DECODED_BYTES: Final = 6
+"""Memory for each encoded byte: measured 1 for long texts, 6 for records of numbers, 24 for empty dicts."""
 
 
 class BytesFactory:
@@ -35,7 +42,14 @@ class TextFactory:
             raise InvalidInputError("the text holds a lone surrogate, which UTF-8 cannot; store it as bytes.") from None
 
     def decode(self, data: bytes) -> str:
-        return data.decode()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptionError(f"a text is no UTF-8: {error}; run `casstore verify`.") from None
+
+    def estimate_size(self, entry: Entry) -> int:
+        # One letter beyond U+FFFF makes Python keep four bytes for each; most texts are ASCII.
+        return _HEADER_BYTES + entry.size
 
 
 class JsonFactory:
@@ -49,3 +63,6 @@ class JsonFactory:
 
     def decode(self, data: bytes) -> JsonValue:
         return parse_canonical_json(data)
+
+    def estimate_size(self, entry: Entry) -> int:
+        return _HEADER_BYTES + _JSON_DECODED_BYTES * entry.size

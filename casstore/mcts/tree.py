@@ -206,7 +206,11 @@ class StateTree:
         *Cost*: 0.5 µs, wherever the node is; the first time after ``resume`` some 25 µs. With a workspace, its scan and
         what differs.
         """
-        if self._nodes.get(node.id) is not node:
+        try:
+            known = self._nodes.get(node.id) is node
+        except AttributeError:
+            known = False
+        if not known:
             self._check_member(node)
         branch = (node._branch or node.open()).fork()
         for hook in self._hooks.forked:

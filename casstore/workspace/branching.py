@@ -5,16 +5,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from casstore.branches import Branch
+from casstore.errors import InvalidInputError
 from casstore.workspace.part import FILES
 
 if TYPE_CHECKING:
-    from casstore.branches import Branch
+    from casstore.workspace.workspace import Workspace
 
 _PREFIX: Final = f"{FILES}/"
 
 
-def take_files(branch: Branch, found: Branch) -> None:
-    """Gives ``branch`` the files of ``found``; its objects stay. *Cost*: what differs between the two."""
+def take_files(branch: Branch, workspace: Workspace) -> Branch:
+    """The branch, given the files of the directory; its objects stay. See ``Workspace.capture``."""
+    if not isinstance(branch, Branch):
+        raise InvalidInputError(f"{branch!r} is no branch; give one, such as store.branch({branch!r}).")
+    found = workspace.branch()
     files = branch.files
     changes = [change for change in branch.diff(found) if change.key.startswith(_PREFIX)]
     # What goes first makes room: a file may come where a folder was.
@@ -24,3 +29,4 @@ def take_files(branch: Branch, found: Branch) -> None:
     for key, _, new in changes:
         if new is not None:
             files.set_entry(key[len(_PREFIX) :], new)
+    return branch

@@ -69,6 +69,8 @@ def checkout(
             the state (found before anything is written, unless it comes into being meanwhile); or two names of the
             state are one to this file system.
         CorruptionError: A content or node is damaged, or a key leads outside.
+        ConflictError: A switch of the directory was interrupted.
+        LockedError: The directory is being switched.
         StorageError: The system refused to write. What was written before stays.
 
     *Cost*: reads what it writes, once. Memory: some 20 MiB, whatever the size of the state.
@@ -80,7 +82,7 @@ def checkout(
     if own is not None and is_inside(folder, store.path):
         raise InvalidInputError(f"{folder!r} belongs to the store itself; choose another folder.", path=folder)
     if store.path != ":memory:":
-        Registry(store).require_shown(os.path.realpath(folder))
+        Registry(store).require_ready(os.path.realpath(folder), then="check out")
     fd = _open_directory(folder)
     try:
         occupied = bool(os.listdir(fd))

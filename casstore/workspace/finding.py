@@ -130,10 +130,14 @@ class WorkspacePrunePlan:
         bases: list[str] = []
         for name in _unused(self.store, set()):
             if name in self.bases:
-                remove_base(self.store.path, name)
+                remove_base(self.store.path, name, is_used=self._is_used)
                 bases.append(name)
         probes = remove_probes(self.store.path) if self.probes else ()
         return WorkspacePruneReport(removed=tuple(removed), saved=saved, bases=tuple(bases), probes=probes)
+
+    def _is_used(self, base: str) -> bool:
+        used = _used(self.store, set())
+        return used is None or base in used
 
 
 def find_workspace(store: Store, path: str | os.PathLike[str] = ".") -> Workspace:
@@ -204,6 +208,13 @@ def plan_prune_workspaces(store: Store) -> WorkspacePrunePlan:
 def _unused(store: Store, without: set[str]) -> list[str]:
     """Bases that no workspace but those in ``without`` uses."""
     from casstore.workspace.overlay import unused_bases
+
+    used = _used(store, without)
+    return [] if used is None else unused_bases(store.path, used)
+
+
+def _used(store: Store, without: set[str]) -> set[str] | None:
+    """Bases that workspaces use, but for those in ``without``; None where that cannot be known."""
     from casstore.workspace.overlay.bases import base_name
     from casstore.workspace.pruning import has_delta
 
@@ -214,11 +225,11 @@ def _unused(store: Store, without: set[str]) -> list[str]:
             info = registry.info(workspace)
         except (CorruptionError, FormatVersionError):
             if has_delta(registry, workspace):
-                return []  # Nobody knows which base that is a delta of.
+                return None  # Nobody knows which base that is a delta of.
             continue
         if info is not None and info.kind in OVERLAYS and workspace not in without:
             used.add(base_name(info.lower))
-    return unused_bases(store.path, used)
+    return used
 
 
 def _described(registry: Registry, info: Info, mounts: list[Mounted]) -> WorkspaceInfo:
@@ -226,8 +237,10 @@ def _described(registry: Registry, info: Info, mounts: list[Mounted]) -> Workspa
     try:
         status = os.stat(info.path)
         there = info.kind in OVERLAYS or (status.st_dev, status.st_ino) == (info.device, info.inode)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         there = False
+    except OSError:
+        there = True  # Nobody can tell; it must not be forgotten for that.
     try:
         interrupted = registry.is_interrupted(info.id)
     except (CorruptionError, FormatVersionError):

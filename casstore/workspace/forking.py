@@ -66,10 +66,12 @@ def fork_to(
 
     Raises:
         NotFoundError: There is no such state.
-        InvalidInputError: The directory is not empty, the method cannot be had there, or nothing can have that name.
+        InvalidInputError: The directory is not empty or lies in a workspace, the method cannot be had there, or nothing
+            can have that name.
         StorageError: The system refused.
 
-    *Cost*: an overlay whose base is there takes 2 ms, whatever its size; a base is made once.
+    *Cost*: an overlay whose base is there takes 2 ms, whatever its size, and 50 µs for each workspace that the store
+    has; a base is made once.
     """
     if ref is not None:
         check_ref_name(ref)
@@ -96,8 +98,15 @@ def fork_state(
     place = os.path.realpath(folder_name(directory))
     if is_inside(place, store.path):
         raise InvalidInputError(f"{place!r} belongs to the store itself; choose another folder.", path=place)
-    made = _empty_folder(place)
     registry = Registry(store)
+    around = registry.around(place)
+    if around is not None:
+        raise InvalidInputError(
+            f"{place!r} lies in the workspace {around.id} at {around.path!r}, which would capture the fork too; choose "
+            "a folder outside of it.",
+            path=place,
+        )
+    made = _empty_folder(place)
     with store.storage.operation(), ExitStack() as always, ExitStack() as undo:
         if made:
             undo.callback(_remove_folder, place)
@@ -264,8 +273,25 @@ def mount_again(known: Registration) -> None:
     source = os.path.realpath(upper.folder)
     if any(mounted.source == source and mounted.target == target for mounted in list_mounts()):
         return
+    _require_bare(target)
     with hold_base(known.store, info.lower) as tree:
         upper.overlay(tree, target).mount()
+
+
+def _require_bare(target: str) -> None:
+    """Passes where nothing would be hidden by a mount; the folder is made where it is missing."""
+    try:
+        os.makedirs(target, exist_ok=True)
+        if not os.listdir(target):
+            return
+        what = "is not empty, and a mount would hide what is in it; move away what is in it"
+    except (FileExistsError, NotADirectoryError):
+        what = "is no folder; move it away"
+    except OSError as error:
+        raise StorageError(
+            f"{target!r} cannot be mounted at: {error.strerror}; give yourself access to it.", path=target
+        ) from error
+    raise InvalidInputError(f"{target!r} {what}, then mount again.", path=target)
 
 
 def run_in_private(
@@ -281,11 +307,12 @@ def remove_workspace(known: Registration) -> None:
     """Forgets a workspace; see ``Workspace.remove``. Its lock is held."""
     store, info, registry = known.store, known.registered(), known.registry
     if info.kind in OVERLAYS:
-        save_upper(store, info, registry.folder(info.id))
+        # First nobody may write to it any more; then it is saved.
         source = os.path.realpath(registry.folder(info.id))
         for mounted in list_mounts():
             if mounted.source == source:
                 unmount(mounted.target)
+        save_upper(store, info, registry.folder(info.id))
         key = upper_cache_key(info.id)
         upper = Upper(registry.folder(info.id), private=info.kind == OVERLAY_PRIVATE, cache_key=key)
         upper.forget(store.storage)

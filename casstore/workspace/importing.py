@@ -74,7 +74,9 @@ def import_directory(
     Raises:
         InvalidInputError: The directory is not there, is none, is ``/``, the home folder or the store, or something in
             it is unreadable.
-        ConflictError: A file changed each time it was read, or the ref moved during the import.
+        ConflictError: A file changed each time it was read, the ref moved during the import, or a switch of the
+            directory was interrupted.
+        LockedError: The directory is being switched.
         NotFoundError: A parent does not exist.
         ReadOnlyError: The store was opened read-only.
         QuotaExceededError: There is no room for it.
@@ -98,7 +100,7 @@ def import_directory(
     if own is not None and is_inside(folder, store.path):
         raise InvalidInputError(f"{folder!r} belongs to the store itself; import another folder.", path=folder)
     if store.path != ":memory:":
-        Registry(store).require_shown(os.path.realpath(folder))
+        Registry(store).require_ready(os.path.realpath(folder), then="import")
     chosen = selection or Selection()
     posix = metadata == "full"
     with ExitStack() as stack:
@@ -134,7 +136,7 @@ def import_directory(
                 store.refs.compare_and_set(ref, current, snapshot, reason="import")
         if ref is not None:
             cache.save(snapshot, chosen, None if known is None else capture.changed)
-            note_import(store, folder, scan.status, snapshot, ref)
+            note_import(store, folder, scan.status, snapshot, ref, chosen, metadata)
     found = summary(store.nodes, snapshot.roots.get(FILES))
     return ImportReport(
         snapshot=snapshot,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,12 +26,14 @@ class Observed:
         nodes: Where their nodes are: the store's, or some in memory above them.
         left_out: What is not captured, with reasons.
         leftovers: Temporary names that an interrupted switch left.
+        vanished: Inodes of folders that were there at the scan before.
     """
 
     roots: Mapping[str, Address]
     nodes: Nodes
     left_out: tuple[LeftOut, ...]
     leftovers: frozenset[bytes] = frozenset()
+    vanished: frozenset[int] = frozenset()
 
 
 class Changes(Protocol):
@@ -71,11 +73,23 @@ class Directory(Protocol):
     def expected(self, path: bytes) -> Fingerprint | None:
         """What the last ``observe`` saw of the file or symlink at ``path``; None for nothing."""
 
+    def require_same(self, status: os.stat_result) -> None:
+        """Passes when ``status`` is that of the directory that was observed.
+
+        Raises:
+            ConflictError: Another one took its place.
+        """
+
     def saved(self, snapshot: Snapshot) -> None:
         """The state that was observed last is that of ``snapshot``, durably."""
 
-    def switched(self, snapshot: Snapshot, changes: Changes, names: Sequence[Change]) -> None:
-        """The directory was changed into the state of ``snapshot``, by the changes of its files ``names``."""
+    def switched(
+        self, snapshot: Snapshot, changes: Changes, names: Sequence[Change], spared: Collection[bytes]
+    ) -> None:
+        """The directory was changed into the state of ``snapshot``, by the changes of its files ``names``.
+
+        Files at ``spared`` are there and not in the state.
+        """
 
     def close(self) -> None:
         """Gives up what is open."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from casstore.errors import ConflictError
 from casstore.format.entry import DIRECTORY
 from casstore.format.stat_cache import NO_RULES, UNSETTLED, FolderRecord
 from casstore.workspace.observed import Changes, Observed
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from casstore.store import Store
     from casstore.tree import Change
     from casstore.workspace.report import LeftOut, Progress
+    from casstore.workspace.scanning.folders import Identity
     from casstore.workspace.scanning.watching import Watcher
 
+_EXCLUDE_PATHS: Final = frozenset({b".git", b".git/info", EXCLUDE_FILE})
 FULL_EVERY: Final = 64
 """With a watcher, every so many scans look at everything."""
 
@@ -47,8 +50,10 @@ class PlainDirectory:
     __slots__ = (
         "_all",
         "_cache",
+        "_identity",
         "_left_out",
         "_left_out_in",
+        "_linked",
         "_path",
         "_pins",
         "_posix",
@@ -59,6 +64,7 @@ class PlainDirectory:
         "_seen",
         "_selection",
         "_store",
+        "_touched",
         "_unsaved",
         "_watcher",
     )
@@ -85,6 +91,10 @@ class PlainDirectory:
         self._scans = 0
         self._all = True
         self._relist = False
+        # Folders that a scan by reports looks at in any case.
+        self._linked: set[bytes] = set()
+        self._touched: set[bytes] = set()
+        self._identity: Identity | None = None
 
     def observe(
         self,
@@ -106,7 +116,11 @@ class PlainDirectory:
                 for record in records.values():
                     record.listed = False
             scan.records = records
-            only = _known_folders(reported, records) if reported is not None and records else None
+            only = (
+                _known_folders(reported, records, self._linked | self._touched)
+                if reported is not None and records
+                else None
+            )
             nodes = store.nodes
             if keep:
                 with store.storage.ingest() as ingest:
@@ -134,12 +148,16 @@ class PlainDirectory:
             if roots != self._roots:
                 self._describe(roots)
             self._reported.clear()
+            self._touched.clear()
+            # What is written under one name of a file changes its other names, too, and is reported under the one.
+            self._linked = capture.linked if only is None else self._linked | capture.linked
             self._relist = self._all = False
+            self._identity = scan.status.st_dev, scan.status.st_ino
             self._note_left_out(records, capture.changed)
             left_out = self._left_out
         else:
             left_out = all_left_out(records)
-        return Observed(roots, nodes, tuple(left_out), frozenset(scan.leftovers))
+        return Observed(roots, nodes, tuple(left_out), frozenset(scan.leftovers), frozenset(capture.vanished))
 
     def _note_left_out(self, records: Records, changed: set[bytes]) -> None:
         """Keeps the list of what is left out, without a look at folders that are as they were."""
@@ -191,7 +209,7 @@ class PlainDirectory:
             return None
         for path in self._reported:
             name = path[path.rfind(b"/") + 1 :]
-            if name in RULE_FILES or path == EXCLUDE_FILE:
+            if name in RULE_FILES or path in _EXCLUDE_PATHS:
                 return None
         return self._reported
 
@@ -212,13 +230,24 @@ class PlainDirectory:
         inode, size, mtime_ns, ctime_ns, mode = record.stats[place]
         return Fingerprint(inode, size, mtime_ns, ctime_ns, mode & ~UNSETTLED)
 
+    def require_same(self, status: os.stat_result) -> None:
+        """See ``Directory``."""
+        if self._identity is not None and self._identity != (status.st_dev, status.st_ino):
+            raise ConflictError(
+                f"{self._path!r} is another directory than the one that was looked at; nothing was changed. See what "
+                "took its place, then try again.",
+                path=self._path,
+            )
+
     def saved(self, snapshot: Snapshot) -> None:
         """See ``Directory``."""
         if self._cache is not None and not self._store.read_only:
             self._cache.save(snapshot, self._selection, self._unsaved)
             self._unsaved = set()
 
-    def switched(self, snapshot: Snapshot, changes: Changes, names: Sequence[Change]) -> None:
+    def switched(
+        self, snapshot: Snapshot, changes: Changes, names: Sequence[Change], spared: Collection[bytes]
+    ) -> None:
         """See ``Directory``.
 
         What was written or removed no longer looks as in the records, so the next scan reads it again. Should it look
@@ -229,6 +258,7 @@ class PlainDirectory:
             return
         touched = {folder + b"/" if folder else b"" for folder in changes.touched}
         touched |= _add_names(cache.records, names)
+        touched |= _forget_names(cache.records, spared)
         for path, _ in changes.written:
             cut = path.rfind(b"/") + 1
             touched.add(path[:cut])
@@ -238,6 +268,8 @@ class PlainDirectory:
                 if place < len(record.members) and record.members[place] == path[cut:]:
                     inode, size, mtime_ns, ctime_ns, mode = record.stats[place]
                     record.stats[place] = (inode, size, mtime_ns, ctime_ns, mode | UNSETTLED)
+        # A watcher may not have seen what was to go and did not.
+        self._touched |= touched
         for prefix in touched:
             record = cache.records.get(prefix)
             if record is not None:
@@ -267,7 +299,9 @@ def _add_names(records: Records, changes: Sequence[Change]) -> set[bytes]:
     Whatever the new names look like, their content must be read.
     """
     folders: set[bytes] = set()
-    for key, _, new in changes:
+    for key, old, new in changes:
+        if old is not None:
+            _doubt(records, key, old.kind == DIRECTORY, folders)
         if new is None:
             continue
         prefix, place = key + b"/", 0
@@ -280,6 +314,31 @@ def _add_names(records: Records, changes: Sequence[Change]) -> set[bytes]:
             if at == len(record.members) or record.members[at] != key[place:]:
                 record.members.insert(at, key[place:])
                 record.stats.insert(at, (0, 0, 0, 0, UNSETTLED))
+    return folders
+
+
+def _doubt(records: Records, path: bytes, is_folder: bool, changed: set[bytes]) -> None:
+    """What went or was replaced may be there all the same (something was left in a folder, power failed): it is new."""
+    prefix = path + b"/" if is_folder else path[: path.rfind(b"/") + 1]
+    if prefix not in records:
+        return
+    record = _record_of(records, prefix, changed)
+    if not is_folder:
+        at = bisect_left(record.members, path[len(prefix) :])
+        if at < len(record.members) and record.members[at] == path[len(prefix) :]:
+            record.stats[at] = (0, 0, 0, 0, UNSETTLED)
+
+
+def _forget_names(records: Records, paths: Iterable[bytes]) -> set[bytes]:
+    """Takes out of the records what the state has not, so that it is new should it be captured one day."""
+    folders: set[bytes] = set()
+    for path in paths:
+        cut = path.rfind(b"/") + 1
+        if path[:cut] in records:
+            record = _record_of(records, path[:cut], folders)
+            at = bisect_left(record.members, path[cut:])
+            if at < len(record.members) and record.members[at] == path[cut:]:
+                del record.members[at], record.stats[at]
     return folders
 
 
@@ -313,9 +372,9 @@ def _record_of(records: Records, prefix: bytes, changed: set[bytes]) -> FolderRe
     return record
 
 
-def _known_folders(paths: set[bytes], records: Records) -> dict[bytes, bool]:
-    """Folders to look at, each with whether all below it is to be looked at too, for paths that were reported."""
-    folders: dict[bytes, bool] = {}
+def _known_folders(paths: set[bytes], records: Records, also: set[bytes]) -> dict[bytes, bool]:
+    """Folders to look at, each with whether all below it is to be looked at too: for reported paths, and ``also``."""
+    folders: dict[bytes, bool] = dict.fromkeys(also & records.keys(), False)
     for path in paths:
         prefix = path + b"/" if path else b""
         if prefix in records:

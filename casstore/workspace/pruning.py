@@ -75,10 +75,11 @@ def forget(store: Store, workspace: str) -> Snapshot | None:
             private = info is not None and info.kind == OVERLAY_PRIVATE
             upper = Upper(folder, private=private, cache_key=upper_cache_key(workspace))
             if info is not None:
+                # Not lazily: what has files open there would go on writing after the delta was saved.
                 source = os.path.realpath(folder)
                 for mounted in list_mounts():
                     if mounted.source == source:
-                        unmount(mounted.target, lazy=True)
+                        unmount(mounted.target)
                 if os.path.isdir(upper.path) or has_delta(registry, workspace):
                     saved = save_upper(store, info, folder)
                 upper.remove()

@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from casstore.errors import LockedError, StorageError
 from casstore.format.workspace_files import Info
 from casstore.workspace.part import POSIX
-from casstore.workspace.registry import Registry
+from casstore.workspace.registry import OVERLAYS, Registry
 from casstore.workspace.scanning.stat_cache import StatCache
 from casstore.workspace.selection import Selection
 
@@ -68,19 +68,34 @@ def save_checkout(store: Store, directory: str, snapshot: Snapshot, folders: Map
         StatCache(store, directory, os.stat(directory)).save_encoded(snapshot, Selection(), folders)
 
 
-def note_import(store: Store, directory: str, status: os.stat_result, snapshot: Snapshot, ref: str) -> None:
-    """An imported directory that is a workspace has the snapshot for its base now."""
+def note_import(
+    store: Store,
+    directory: str,
+    status: os.stat_result,
+    snapshot: Snapshot,
+    ref: str,
+    selection: Selection,
+    metadata: Literal["basic", "full"],
+) -> None:
+    """An imported directory that is a workspace has the snapshot for its base now, and is captured as it was then."""
     if store.path == _MEMORY:
         return
     registry = Registry(store)
-    info = registry.find(os.path.realpath(directory), status)
-    if info is not None and (info.base, info.base_ref) != (snapshot.id, ref):
-        try:
-            lock = registry.lock(info.id)
-        except LockedError:
-            return  # Whoever changes it notes what it has then.
-        try:
-            journal = registry.journal(info.id)
-            registry.write(replace(info, base=snapshot.id, base_ref=ref), journal, sync=False)
-        finally:
-            lock.release()
+    found = registry.find(os.path.realpath(directory), status)
+    if found is None or _noted(found, snapshot, ref, selection, metadata) == found:
+        return
+    try:
+        lock = registry.lock(found.id)
+    except LockedError:
+        return  # Whoever changes it notes what it has then.
+    try:
+        info, journal = registry.state(found.id) or (found, None)
+        registry.write(_noted(info, snapshot, ref, selection, metadata), journal, sync=False)
+    finally:
+        lock.release()
+
+
+def _noted(info: Info, snapshot: Snapshot, ref: str, selection: Selection, metadata: str) -> Info:
+    info = replace(info, base=snapshot.id, base_ref=ref, keep_git=selection.keep_git)
+    # An overlay is captured whole, without metadata.
+    return info if info.kind in OVERLAYS else replace(info, ignore=selection.ignore, metadata=metadata)

@@ -45,6 +45,7 @@ class Registration:
     """
 
     __slots__ = (
+        "_chosen",
         "_found_base",
         "_held",
         "_journal",
@@ -79,6 +80,7 @@ class Registration:
             cache = StatCache(store, directory, status)
             found = cache.saved_snapshot()
             self._found_base = found if cache.in_place else None
+        self._chosen = (selection, metadata)
         self.selection = selection or self._known_selection()
         self.metadata: Metadata = metadata or self._known_metadata()
 
@@ -144,6 +146,11 @@ class Registration:
     def _read(self) -> None:
         found = None if self.info is None else self.registry.state(self.info.id)
         self.info, self._journal = found or (None, None)
+        if self.info is not None:
+            # Another process may have imported the directory in another way.
+            selection, metadata = self._chosen
+            self.selection = selection or self._known_selection()
+            self.metadata = metadata or self._known_metadata()
 
     @property
     def folder(self) -> str:
@@ -165,20 +172,24 @@ class Registration:
         if self.info is None:
             status = self._status()
             base = self._found_base
-            info = Info(
-                id=self.registry.new_id(),
-                path=self.directory,
-                device=status.st_dev,
-                inode=status.st_ino,
-                base=None if base is None else base.id,
-                base_ref=self.base_ref,
-                ignore=self.selection.ignore,
-                keep_git=self.selection.keep_git,
-                metadata=self.metadata,
-                created_ns=time.time_ns(),
-            )
-            self.registry.register(info)
-            self.info = info
+            # Another handle, or another process, may be registering the same directory.
+            with self.registry.registering():
+                info = self.registry.find(self.directory, status)
+                if info is None:
+                    info = Info(
+                        id=self.registry.new_id(),
+                        path=self.directory,
+                        device=status.st_dev,
+                        inode=status.st_ino,
+                        base=None if base is None else base.id,
+                        base_ref=self.base_ref,
+                        ignore=self.selection.ignore,
+                        keep_git=self.selection.keep_git,
+                        metadata=self.metadata,
+                        created_ns=time.time_ns(),
+                    )
+                    self.registry.register(info)
+                self.info = info
         return self.info
 
     def write(self, info: Info, journal: Journal | None = None) -> None:
@@ -209,7 +220,9 @@ class Registration:
     def _follow(self) -> None:
         """Notes where the directory is now, if it was moved; else it would count as missing."""
         info = self.info
-        if info is not None and info.kind not in OVERLAYS and os.path.isdir(self.directory):
+        if info is None or info.kind in OVERLAYS or os.path.realpath(self.directory) != self.directory:
+            return
+        if os.path.isdir(self.directory):
             self.write(info, self.journal())
 
     def _status(self) -> os.stat_result:
@@ -221,6 +234,14 @@ class Registration:
                 "is now.",
                 path=self.directory,
             ) from error
+
+    def is_kept(self, snapshot_id: Address) -> bool:
+        """Whether a ref names the snapshot. *Cost*: mostly two look-ups, else the refs."""
+        refs = self.store.refs
+        likely = (self.base_ref, workspace_ref(self.registered().id))
+        if any(name is not None and refs.id_of(name) == snapshot_id for name in likely):
+            return True
+        return any(found == snapshot_id for _, found in refs.ids())
 
     def keep(self, snapshot: Snapshot, reason: str) -> None:
         """Keeps what was saved from the directory under the workspace's own ref, durably."""

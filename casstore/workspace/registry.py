@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from casstore import layout
 from casstore.errors import (
+    ConflictError,
     CorruptionError,
     FormatVersionError,
     InvalidInputError,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from casstore.store import Store
 
 OVERLAYS: Final = (OVERLAY, OVERLAY_PRIVATE)
+_REGISTERING_SECONDS: Final = 10.0
+_BUSY_REGISTRY: Final = "is registering a workspace; try again"
 _BUSY: Final = "is changing this workspace; wait for it, then try again"
 _MEMORY: Final = ":memory:"
 MAX_INFO_BYTES: Final = 1024 * 1024
@@ -72,6 +75,31 @@ class Registry:
     def folder(self, workspace: str) -> str:
         """The folder of a workspace in the store."""
         return os.path.join(self._folder, workspace)
+
+    @contextlib.contextmanager
+    def registering(self) -> Iterator[None]:
+        """Held while a directory is looked for and registered, so that it is registered once.
+
+        Raises:
+            LockedError: Somebody holds it for more than ten seconds.
+            InvalidInputError: The store is in memory.
+            StorageError: The store's folder cannot be written.
+        """
+        if not self._folder:
+            raise InvalidInputError("a store in memory keeps no workspaces; open one on disk.")
+        path = os.path.join(self._folder, layout.LOCK)
+        try:
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            lock = FileLock(path, _REGISTERING_SECONDS, _BUSY_REGISTRY)
+        except OSError as error:
+            raise StorageError(
+                f"the store cannot keep a workspace: {error.strerror}; give yourself access to {self._folder!r}.",
+                path=self._folder,
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def new_id(self) -> str:
         """An id that no workspace has; its folder is made.
@@ -240,12 +268,58 @@ class Registry:
                 moved = info
         return moved
 
-    def require_shown(self, directory: str) -> None:
-        """Passes unless ``directory`` is where an overlay should be that is not mounted: what is there is not it.
+    def around(self, directory: str) -> Info | None:
+        """The workspace that ``directory`` (absolute, without symlinks) is or lies in; it need not exist."""
+        places: dict[str, os.stat_result] = {}
+        place = directory
+        while True:
+            with contextlib.suppress(OSError):
+                places[place] = os.stat(place)
+            above = os.path.dirname(place)
+            if above == place:
+                break
+            place = above
+        identities = {(status.st_dev, status.st_ino): place for place, status in places.items()}
+        for info in self.all():
+            here = info.path if info.path in places else identities.get((info.device, info.inode))
+            found = None if here is None else self.find(here, places[here])
+            if found is not None:
+                return found
+        return None
+
+    def require_ready(self, directory: str, *, then: str) -> None:
+        """Passes unless what is in ``directory`` is not what its workspace holds.
+
+        That is where an overlay is not mounted, and where a switch began and did not end.
+
+        Args:
+            directory: Absolute, without symlinks.
+            then: What is to be done after that was mended, for messages.
 
         Raises:
-            InvalidInputError: It is.
+            InvalidInputError: An overlay should be there that is not mounted.
+            ConflictError: A switch of it was interrupted.
+            LockedError: A switch of it is running.
         """
+        self._require_shown(directory)
+        try:
+            status = os.stat(directory)
+        except OSError:
+            return  # What was interrupted there is gone.
+        info = self.find(directory, status)
+        if info is None or self.journal(info.id) is None:
+            return
+        with contextlib.suppress(NotFoundError, StorageError):  # on read-only media nobody switches
+            self.lock(info.id).release()
+        # It may have ended meanwhile.
+        if self.journal(info.id) is not None:
+            raise ConflictError(
+                f"a switch of {directory!r} was interrupted; go on with `casstore switch STATE` or back with `casstore "
+                f"undo`, then {then}.",
+                path=directory,
+            )
+
+    def _require_shown(self, directory: str) -> None:
         for info in self.all():
             if info.path == directory and info.kind in OVERLAYS:
                 from casstore.workspace.overlay import list_mounts

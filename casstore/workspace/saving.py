@@ -45,15 +45,21 @@ def snapshot_of(
     )
 
 
-def save_lost(known: Registration, observed: Observed, base: Snapshot | None, goal: str) -> Snapshot:
-    """The safety snapshot of a directory that is about to be switched, durable under the workspace's ref."""
+def save_lost(
+    known: Registration, observed: Observed, base: Snapshot | None, goal: str, before: Address | None = None
+) -> Snapshot:
+    """The safety snapshot of a directory that is about to be switched, durable under the workspace's ref.
+
+    ``before`` is what an interrupted switch had saved: it stays reachable from what is saved now.
+    """
     roots = _roots_of(observed, base)
     last = known.snapshot(known.store.refs.id_of(workspace_ref(known.registered().id)))
     if last is not None and dict(last.roots) == roots:
         return last
+    origins = [origin for origin in (before, None if base is None else base.id) if origin is not None]
     saved = known.store.add_snapshot(
         roots=roots,
-        parents=() if base is None else (base.id,),
+        parents=[origin for origin in dict.fromkeys(origins) if known.snapshot(origin) is not None],
         message=f"saved before the switch to {goal}",
         meta=known.selection.meta(observed.left_out),
     )

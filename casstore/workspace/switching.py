@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from casstore.errors import ConflictError, InvalidInputError
@@ -25,9 +26,11 @@ from casstore.format.posix import decode_posix, posix_key, posix_path
 from casstore.format.workspace_files import OVERLAY_PRIVATE, Goal, Journal, LastSwitch
 from casstore.tree import Nodes, Root, diff, lookup, scan
 from casstore.workspace.part import FILES, POSIX
+from casstore.workspace.report import LeftOut
 from casstore.workspace.saving import save_lost
 from casstore.workspace.scanning.scan import identity_of
 from casstore.workspace.shown import change_lines, shown_changes, shown_path
+from casstore.workspace.status import changed_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from casstore.workspace.changing.changer import Changer
     from casstore.workspace.observed import Observed
     from casstore.workspace.overlay.private import UpperChanger
-    from casstore.workspace.report import LeftOut, Progress
+    from casstore.workspace.report import Progress
     from casstore.workspace.workspace import Workspace
 
     _Metadata = Callable[[bytes, bool], PosixMetadata | None]
@@ -92,6 +95,8 @@ class SwitchPlan:
         "_metadata_only",
         "_number",
         "_observed",
+        "_pins",
+        "_spared",
         "_standing",
         "_workspace",
         "directory",
@@ -113,7 +118,19 @@ class SwitchPlan:
         self._number = workspace._observations
         self._standing = workspace._known.standing()
         self._done = False
+        self._spared: frozenset[bytes] = frozenset()
+        if workspace.selection.ignore == "git":
+            # Imported on use: most directories are captured whole.
+            from casstore.workspace.sparing import spare
+
+            root = None if target is None else target.roots.get(FILES)
+            observed, self._spared = spare(workspace.store, observed, workspace.directory, root)
         self._observed = observed
+        storage = workspace.store.storage
+        # What was put for the plan stays until it is executed or dropped.
+        self._pins = (
+            [storage.pin("plan", root) for root in observed.roots.values()] if not workspace.store.read_only else []
+        )
         self._info = workspace._known.info
         self._goal = goal
         self._journal = journal
@@ -188,6 +205,15 @@ class SwitchPlan:
     def lost(self) -> tuple[Change, ...]:
         """What the directory changed since its base: what the safety snapshot is for. *Cost*: as ``changes``."""
         return shown_changes(self._lost)
+
+    @property
+    def metadata_changes(self) -> tuple[str, ...]:
+        """Paths of which the metadata alone will be changed; of a folder more than its time."""
+        root = None if self.target is None else self.target.roots.get(POSIX)
+        if not self._metadata_only:
+            return ()
+        changed = {change.key for change in self._changes}
+        return changed_metadata(self._observed.nodes, self._observed.roots.get(POSIX), root, changed)
 
     @property
     def files_written(self) -> int:
@@ -270,7 +296,8 @@ class SwitchPlan:
         changer.check()
         saved = None
         if self._lost or self._metadata_lost:
-            saved = save_lost(workspace._known, self._observed, self.source, self.target_name)
+            before = None if self._journal is None else self._journal.source
+            saved = save_lost(known, self._observed, self.source, self.target_name, before)
         target = None if self.target is None else self.target.id
         source: Address | None
         base, ref = info.base, info.base_ref
@@ -288,6 +315,9 @@ class SwitchPlan:
         if self._changes or self._metadata_only or self._journal is not None:
             # While the old journal still says what they are.
             self._clear(top, changer)
+            if self.target is not None and saved is None and not known.is_kept(self.target.id):
+                # A branch's state, or one that is known by its id only.
+                known.keep(self.target, "switched to")
             # Also what the target consists of must outlive a crash.
             workspace.store.sync()
             journal = Journal(
@@ -300,7 +330,7 @@ class SwitchPlan:
             # The same command once more: what the first one did can still be undone.
             last = info.last_switch
         known.write(replace(info, base=goal.base, base_ref=goal.ref, last_switch=last))
-        workspace._after_switch(self.target, changer, self._changes)
+        workspace._after_switch(self.target, changer, self._changes, self._spared)
         return SwitchReport(
             snapshot=self.target,
             saved=saved,
@@ -318,12 +348,28 @@ class SwitchPlan:
             return "the empty state"
         return self.target_ref or self.target.id.hex()[:12]
 
+    def _is_known(self) -> Callable[[Entry], bool]:
+        """Whether a content is one that the interrupted switch was to write or to remove."""
+        roots = self._mixed(FILES)
+        known = {
+            entry[1:4]
+            for one, other in pairwise(roots)
+            for _, old, new in diff(self._observed.nodes, one, other)
+            for entry in (old, new)
+            if entry is not None
+        }
+        return lambda entry: entry[1:4] in known
+
     def _clear(self, top: int, changer: Changer | UpperChanger) -> None:
         """Removes what an interrupted switch left beside."""
         if self._journal is not None and self._observed.leftovers:
             from casstore.workspace.changing.changer import Changer, clear_temporaries
+            from casstore.workspace.changing.keeping import keep_unknown
 
-            folders = {path[: path.rfind(b"/")] if b"/" in path else b"" for path in self._observed.leftovers}
+            leftovers = self._observed.leftovers
+            for path in keep_unknown(top, leftovers, self._observed.vanished, self._is_known()):
+                changer.warnings.append(LeftOut(os.fsdecode(path), "was set aside, and somebody went on writing to it"))
+            folders = {path[: path.rfind(b"/")] if b"/" in path else b"" for path in leftovers}
             if isinstance(changer, Changer):
                 changer.clear(self._journal.token, sorted(folders))
             else:

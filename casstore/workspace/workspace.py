@@ -26,7 +26,7 @@ from casstore.workspace.saving import snapshot_at, snapshot_of
 from casstore.workspace.scanning.scan import folder_name, is_inside, open_top
 from casstore.workspace.selection import Selection
 from casstore.workspace.shown import shown_changes
-from casstore.workspace.status import WorkspaceStatus
+from casstore.workspace.status import WorkspaceStatus, has_moved, metadata_changes
 
 if TYPE_CHECKING:
     import subprocess
@@ -176,8 +176,10 @@ class Workspace:
                 base=base,
                 base_lost=base is None and info is not None and info.base is not None,
                 base_ref=ref,
-                ref_moved=ref is not None and (base is None or self.store.refs.id_of(ref) != base.id),
+                ref_moved=has_moved(self.store, ref, base),
+                ref_gone=ref is not None and ref not in self.store.refs,
                 changes=shown_changes(diff(observed.nodes, known.get(FILES), files)),
+                metadata_changes=metadata_changes(observed.nodes, known, observed.roots),
                 left_out=observed.left_out,
                 interrupted=self.interrupted,
                 files=summary(observed.nodes, files).files,
@@ -224,7 +226,7 @@ class Workspace:
                     if self.store.refs.id_of(ref) != snapshot.id:
                         expected = base if ref in self.store.refs else None
                         self.store.refs.compare_and_set(ref, expected, snapshot, reason="snapshot")
-                elif base is None or base.id != snapshot.id:
+                elif not self._known.is_kept(snapshot.id):
                     self._known.keep(snapshot, "snapshot")
             info = self._known.registered()
             self._known.write(replace(info, base=snapshot.id, base_ref=ref or info.base_ref))
@@ -264,8 +266,7 @@ class Workspace:
         """
         from casstore.workspace.branching import take_files
 
-        take_files(branch, self.branch())
-        return branch
+        return take_files(branch, self)
 
     # -- switching
 
@@ -472,6 +473,7 @@ class Workspace:
             self.mount()
         top = open_top(self.directory)
         try:
+            self._source().require_same(os.fstat(top))
             yield top
         finally:
             os.close(top)
@@ -488,9 +490,11 @@ class Workspace:
         if self._known.refresh():
             self.close()
 
-    def _after_switch(self, target: Snapshot | None, changes: Changes, names: Sequence[Change]) -> None:
+    def _after_switch(
+        self, target: Snapshot | None, changes: Changes, names: Sequence[Change], spared: frozenset[bytes]
+    ) -> None:
         self._observations += 1
         if target is None:
             self.close()
         else:
-            self._source().switched(target, changes, names)
+            self._source().switched(target, changes, names, spared)

@@ -81,7 +81,7 @@ def command(call: Call, words: tuple[str, ...], force: bool, dry_run: bool) -> N
     if dry_run:
         call.out.line("dry run: nothing was written")
     elif report.workspace is not None:
-        status = call.shell_line("status", directory)
+        status = call.shell_line("status", os.path.abspath(directory))
         call.out.line(f"it is a workspace now; what changes there: {status}")
 
 

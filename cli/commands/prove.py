@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import base64
-import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..names import json_name, key_text
+from ..names import json_name, key_text, shell_join
 from ..session import Call, complete_state, store_command
 from ..units import format_count, format_size
 
@@ -74,7 +73,7 @@ def _prove(call: Call, state: str, key: str, out: str | None) -> None:
         sys.stdout.buffer.flush()
     else:
         call.out.line(f"{out} proves that {_words(proven)} ({format_size(len(proof))})")
-        line = shlex.join(["casstore", "prove", "--check", str(out), "--state-id", snapshot.state_id.hex(), key])
+        line = shell_join(["casstore", "prove", "--check", str(out), "--state-id", snapshot.state_id.hex(), key])
         call.out.line(f"check: {line}")
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..changes import change_line, listed_json, totals
+from ..changes import change_line, listed_json, metadata_json, metadata_line, totals
 from ..names import json_name
 from ..progress import progress
 from ..session import Call, store_command
 from ..units import format_count
 from ..views import left_out_json, short_id
-from ..workspaces import Ignore, chosen_selection, selection_options, state_words
+from ..workspaces import Ignore, chosen_selection, is_mounted, selection_options, state_words, workspace_around
 
 if TYPE_CHECKING:
     from casstore import Store
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 def command(call: Call, directory: str, ignored: bool, paranoid: bool, ignore: Ignore | None, no_git: bool) -> None:
     """What the workspace around DIR (default: the current folder) changed since its base.
 
-    A added, M modified, T of another type, D deleted, and with --ignored ! for what is left out. Paths are those below
-    the workspace. Changes nothing; what was learned about unchanged files is kept for the next time, unless somebody
-    else writes the store.
+    A added, M modified, T of another type, D deleted, m for metadata alone, and with --ignored ! for what is left out.
+    Paths are those below the workspace. Changes nothing; what was learned about unchanged files is kept for the next
+    time, unless somebody else writes the store.
     """
     with call.write_if_free() as store, _open(store, directory, ignore, no_git) as workspace:
         with progress(as_json=call.out.as_json) as callback:
             status = workspace.status(paranoid=paranoid, progress=callback)
         selection = workspace.selection
+        mounted = is_mounted(workspace) if status.kind == "overlay" else None
         if call.out.as_json:
             head = {
                 **json_name("directory", status.directory),
@@ -47,29 +48,41 @@ def command(call: Call, directory: str, ignored: bool, paranoid: bool, ignore: I
                 "base_lost": status.base_lost,
                 "base_ref": status.base_ref,
                 "ref_moved": status.ref_moved,
+                "ref_gone": status.ref_gone,
+                "mounted": mounted,
                 "interrupted": status.interrupted,
                 "clean": status.clean,
                 "files": status.files,
                 "ignore": selection.ignore,
                 "keep_git": selection.keep_git,
                 "left_out_count": status.left_out_count,
+                "metadata": metadata_json(status.metadata_changes),
             }
             if ignored:
                 head["left_out"] = left_out_json(status.left_out)
             call.out.json_stream(head, "changes", map(listed_json, status.changes))
             return
+    if mounted is False:
+        mount = call.shell_line("workspace", "mount", status.directory)
+        call.out.note(f"casstore: {status.directory} is not mounted, so it looks empty; `{mount}` shows it again.")
     _print(call, status, ignored)
 
 
 def _open(store: Store, directory: str, ignore: Ignore | None, no_git: bool) -> Workspace:
-    from casstore.workspace import Workspace, find_workspace
+    from casstore.workspace import Workspace
 
-    found = find_workspace(store, directory)
+    found = workspace_around(store, directory)
     selection = chosen_selection(ignore, no_git, found.selection)
     if selection is None:
         return found
     found.close()
     return Workspace(store, found.directory, selection=selection)
+
+
+def _again(status: WorkspaceStatus) -> str:
+    if status.base is None:
+        return ""
+    return f"; `casstore refs set {status.base_ref} {short_id(status.base.id)}` makes it anew, at the base"
 
 
 def _print(call: Call, status: WorkspaceStatus, ignored: bool) -> None:
@@ -83,7 +96,10 @@ def _print(call: Call, status: WorkspaceStatus, ignored: bool) -> None:
             "casstore: the snapshot that this directory was made from was collected, so everything counts as added; "
             "`casstore switch` makes it hold a state again, and saves what it holds first."
         )
-    if status.ref_moved and status.base is not None:
+    if status.ref_gone:
+        ref = status.base_ref
+        call.out.note(f"casstore: the ref {ref}, which this directory was based on, is gone{_again(status)}.")
+    elif status.ref_moved and status.base is not None:
         ref = status.base_ref
         call.out.note(
             f"casstore: {ref} has moved since; `casstore diff {short_id(status.base.id)} {ref}` shows what came, "
@@ -93,6 +109,9 @@ def _print(call: Call, status: WorkspaceStatus, ignored: bool) -> None:
         call.out.line(f"{status.directory}, based on {state_words(status.base, status.base_ref)}")
     for change in status.changes:
         call.out.line(change_line(change))
+    metadata = status.metadata_changes
+    for path in metadata:
+        call.out.line(metadata_line(path))
     if ignored:
         for item in status.left_out:
             call.out.line(f"! {item.path} ({item.why})")
@@ -101,4 +120,4 @@ def _print(call: Call, status: WorkspaceStatus, ignored: bool) -> None:
     if call.out.terminal:
         left_out = f"; {status.left_out_count:,} left out" if status.left_out_count else ""
         hint = " (--ignored lists them)" if left_out and not ignored else ""
-        call.out.line(f"{totals(status.changes)}; {format_count(status.files, 'file')}{left_out}{hint}")
+        call.out.line(f"{totals(status.changes, len(metadata))}; {format_count(status.files, 'file')}{left_out}{hint}")

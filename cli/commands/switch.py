@@ -8,7 +8,7 @@ import click
 from ..places import parse_place
 from ..progress import progress
 from ..session import Call, complete_state, store_command
-from ..workspaces import directory_option, switch_to
+from ..workspaces import directory_option, switch_to, workspace_to_switch
 
 
 @store_command(
@@ -27,11 +27,10 @@ def command(call: Call, state: str, directory: str, dry_run: bool, paranoid: boo
     What the workspace leaves out is never touched. After an interruption, switch again, or go back with `undo`.
     """
     from casstore.errors import InvalidInputError
-    from casstore.workspace import find_workspace
 
     if parse_place(state).key:
         raise InvalidInputError(f"{state!r} is a part of a state; a directory is switched to a whole one.", path=state)
-    with call.write() as store, find_workspace(store, directory) as workspace:
+    with workspace_to_switch(call, directory, dry_run=dry_run) as workspace:
         with progress(as_json=call.out.as_json) as callback:
             plan = workspace.plan_switch(state, paranoid=paranoid, progress=callback)
         switch_to(call, workspace, plan, dry_run=dry_run)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from ..session import Call, store_command
-from ..workspaces import directory_option, switch_to
+from ..workspaces import directory_option, switch_to, workspace_to_switch
 
 
 @store_command(
@@ -19,7 +19,5 @@ def command(call: Call, directory: str, dry_run: bool) -> None:
 
     What was changed since that switch is saved as a snapshot first.
     """
-    from casstore.workspace import find_workspace
-
-    with call.write() as store, find_workspace(store, directory) as workspace:
+    with workspace_to_switch(call, directory, dry_run=dry_run) as workspace:
         switch_to(call, workspace, workspace.plan_undo(), dry_run=dry_run)

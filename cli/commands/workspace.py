@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,9 +15,12 @@ from ..names import json_name
 from ..session import Call, common_options, help_example, store_command
 from ..units import format_count
 from ..views import short_id
-from ..workspaces import MOUNTED, directory_option, exact_workspace
+from ..workspaces import MOUNTED, exact_workspace, gone_workspace, is_mounted
+from .workspace_run import run
+from .workspace_snapshot import snapshot
 
 if TYPE_CHECKING:
+    from casstore import Store
     from casstore.workspace.finding import WorkspaceInfo
 
 
@@ -29,7 +34,7 @@ _COLUMNS: Final = ("id", "kind", "state", "base", "ref", "directory")
 )
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """List, mount, use and remove workspaces. Without a subcommand: list them."""
+    """List, save, use, mount and remove workspaces. Without a subcommand: list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_all)
 
@@ -60,20 +65,14 @@ def list_all(call: Call) -> None:
 @click.argument("directory", metavar="DIR", type=click.Path())
 @click.option("--dry-run", is_flag=True, help="Say what would be mounted, and change nothing.")
 def mount(call: Call, directory: str, dry_run: bool) -> None:
-    """Mount the overlay fork DIR again, with all it held. Its mount is gone after a restart."""
-    from casstore.errors import InvalidInputError
-    from casstore.workspace import list_workspaces
+    """Mount the overlay fork DIR again, with all it held. Its mount is gone after a restart.
 
-    with call.read() if dry_run else call.write() as store, exact_workspace(store, directory) as workspace:
-        top, kind = workspace.directory, workspace.kind
-        if kind != "overlay":
-            why = "only `casstore workspace run` sees it" if kind in MOUNTED else f"it is a workspace of kind {kind}"
-            raise InvalidInputError(f"{top!r} is nothing to mount: {why}.", path=top)
-        missing = any(info.id == workspace.id and info.state == "unmounted" for info in list_workspaces(store))
-        if not dry_run:
-            workspace.mount()
+    DIR is made where it is gone.
+    """
+    with call.read() if dry_run else call.write() as store:
+        top, missing = _mount(store, directory, dry_run)
     if call.out.as_json:
-        call.out.json(**json_name("directory", top), kind=kind, dry_run=dry_run, mounted=missing)
+        call.out.json(**json_name("directory", top), kind="overlay", dry_run=dry_run, mounted=missing)
         return
     if missing:
         call.out.line(f"{top} {'would be' if dry_run else 'is'} mounted again")
@@ -83,31 +82,32 @@ def mount(call: Call, directory: str, dry_run: bool) -> None:
         call.out.line("dry run: nothing was changed")
 
 
-@store_command(
-    "workspace run",
-    example="casstore --store state.cas workspace run --dir try-8 -- make test",
-    writes=True,
-)
-@click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@directory_option
-def run(call: Call, words: tuple[str, ...], directory: str) -> None:
-    """Run COMMAND in the workspace's directory; it sees what an overlay-private one holds. Ends with its exit code.
-
-    With --json its output is captured.
-    """
+def _mount(store: Store, directory: str, dry_run: bool) -> tuple[str, bool]:
+    """Mounts an overlay, unless it is a dry run; its directory, and whether it was not mounted."""
     from casstore.errors import InvalidInputError
-    from casstore.workspace import find_workspace
 
-    with call.write() as store, find_workspace(store, directory) as workspace:
-        try:
-            done = workspace.run(words, capture_output=call.out.as_json)
-        except FileNotFoundError:
-            raise InvalidInputError(f"there is no program {words[0]!r}; check the spelling.") from None
-    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    if call.out.as_json:
-        output = {name: getattr(done, name).decode("utf-8", "backslashreplace") for name in ("stdout", "stderr")}
-        call.out.json(**json_name("directory", workspace.directory), exit_code=code, **output)
-    click.get_current_context().exit(code)
+    gone = gone_workspace(store, directory)
+    made = gone is not None and gone.kind == "overlay" and gone.path == os.path.realpath(directory)
+    if gone is not None and made:
+        if dry_run:
+            return gone.path, True
+        os.makedirs(gone.path)
+    try:
+        with exact_workspace(store, directory) as workspace:
+            top, kind = workspace.directory, workspace.kind
+            if kind != "overlay":
+                private = kind in MOUNTED
+                why = "only `casstore workspace run` sees it" if private else f"it is a workspace of kind {kind}"
+                raise InvalidInputError(f"{top!r} is nothing to mount: {why}.", path=top)
+            missing = not is_mounted(workspace)
+            if not dry_run:
+                workspace.mount()
+            return top, missing
+    except BaseException:
+        if gone is not None and made:
+            with suppress(OSError):
+                os.rmdir(gone.path)
+        raise
 
 
 @store_command("workspace prune", example="casstore --store state.cas workspace prune --dry-run", writes=True)
@@ -215,5 +215,5 @@ def _row(info: WorkspaceInfo) -> tuple[str, ...]:
 
 
 command.params += common_options()
-for _subcommand in (list_all, mount, run, remove, prune):
+for _subcommand in (list_all, snapshot, run, mount, remove, prune):
     command.add_command(_subcommand)

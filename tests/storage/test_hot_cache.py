@@ -57,11 +57,68 @@ def test_resize() -> None:
     keys = [os.urandom(32) for _ in range(50)]
     for key in keys:
         cache.put(key, key, 100)
-    cache.resize(size * 10)
+    assert cache.resize(size * 10) == size * 40
     assert [cache.get(key) is not None for key in keys] == [False] * 40 + [True] * 10
     assert cache.stats().evictions == 40
     cache.resize(100)
     assert cache.stats().entries == 0
+
+
+def test_what_was_read_last_survives_a_resize() -> None:
+    size = 100 + ENTRY_OVERHEAD_BYTES
+    cache = HotCache(size * 100)
+    keys = [os.urandom(32) for _ in range(50)]
+    for key in keys:
+        cache.put(key, key, 100)
+    for key in keys[:10]:
+        cache.get(key)
+    cache.put(keys[10], keys[10], 100)
+    cache.resize(size * 11)
+    assert [cache.get(key) is not None for key in keys] == [True] * 11 + [False] * 39
+
+
+def test_a_bound_that_grew_is_used() -> None:
+    size = 100 + ENTRY_OVERHEAD_BYTES
+    cache = HotCache(size * 10)
+    assert cache.resize(size * 20) == 0
+    for number in range(30):
+        cache.put(number.to_bytes(32, "big"), number, 100)
+    stats = cache.stats()
+    assert (stats.entries, stats.bytes, stats.max_bytes) == (20, size * 20, size * 20)
+    # The largest value that is kept grows with it, and shrinks with it.
+    cache.resize(size * 80)
+    cache.put(b"a" * 32, "value", size * 10 - ENTRY_OVERHEAD_BYTES)
+    assert cache.get(b"a" * 32) == "value"
+    cache.resize(size * 8)
+    cache.put(b"b" * 32, "value", 101)  # a byte more than an eighth
+    assert cache.get(b"b" * 32) is None
+    cache.resize(-1)
+    assert cache.stats().max_bytes == 0
+
+
+def test_others_go_on_while_a_large_cache_shrinks() -> None:
+    size = 100 + ENTRY_OVERHEAD_BYTES
+    count = 20_000
+    cache = HotCache(size * count)
+    keys = [number.to_bytes(32, "big") for number in range(count)]
+    for key in keys:
+        cache.put(key, key, 100)
+    taken: list[int] = []
+
+    class Counted:
+        def __enter__(self) -> None:
+            self.before = len(cache._entries)
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            taken.append(self.before - len(cache._entries))
+
+    lock = cache._lock
+    cache._lock = Counted()  # type: ignore[assignment]
+    assert cache.resize(size * 100) == size * (count - 100)
+    assert sum(taken) == count - 100
+    assert max(taken) <= 64
 
 
 def test_what_is_accounted_is_what_is_taken() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.workspace import renaming
+from casstore.workspace.changing import renaming
 
 
 @pytest.fixture

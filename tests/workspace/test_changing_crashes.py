@@ -19,7 +19,7 @@ from casstore.address import content_address
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, StorageError
 from casstore.format.entry import file_entry, symlink_entry
 from casstore.tree.diff import Change
-from casstore.workspace import renaming
+from casstore.workspace.changing import renaming
 from casstore.workspace.changing.changer import clear_temporaries
 from tests.workspace.plain_diff import (
     LONG,

@@ -11,7 +11,7 @@ import pytest
 
 import casstore
 from casstore.errors import ConflictError
-from casstore.workspace import renaming
+from casstore.workspace.changing import renaming
 from casstore.workspace.changing.placing import Placing
 from tests.workspace.plain_diff import (
     LONG,

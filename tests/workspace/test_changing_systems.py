@@ -18,7 +18,7 @@ import pytest
 
 import casstore
 from casstore.errors import ConflictError, InvalidInputError, StorageError
-from casstore.workspace import renaming
+from casstore.workspace.changing import renaming
 from casstore.workspace.changing.placing import Placing
 from casstore.workspace.scanning.fingerprint import fingerprint_of
 from tests.workspace.plain_diff import (

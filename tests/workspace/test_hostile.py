@@ -32,7 +32,8 @@ from casstore.format.node import decode_node, encode_node, join_key
 from casstore.format.posix import PosixMetadata
 from casstore.tree import build
 from casstore.tree.diff import Change, diff
-from casstore.workspace import checkout, renaming, steps
+from casstore.workspace import checkout
+from casstore.workspace.changing import renaming, steps
 from casstore.workspace.changing.changer import TEMPORARY, Changer, clear_temporaries
 from casstore.workspace.changing.placing import Placing
 from casstore.workspace.changing.staging import Staging

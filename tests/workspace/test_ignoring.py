@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from casstore.workspace import ignoring
+from casstore.workspace.scanning import ignoring
 from casstore.workspace.scanning.ignoring import Rules
 from casstore.workspace.scanning.patterns import STARS_AFTER_PREFIX, parse_pattern, read_patterns
 from tests.workspace import ignore_cases

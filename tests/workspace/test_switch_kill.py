@@ -78,7 +78,7 @@ import os, random, signal, time
 import casstore, casstore.workspace.changing.renaming
 import casstore.branches.folding, casstore.workspace.changing.changer, casstore.workspace.overlay.overlaid
 import casstore.workspace.switching
-import casstore.workspace.switching, casstore.workspace.changing.changer, casstore.branches.folding, casstore.workspace.overlay.overlaid
+from casstore.workspace import Workspace
 
 WRITES = ("write", "pwrite")
 CALLS = (*WRITES, "open", "rename", "replace", "link", "unlink", "rmdir", "mkdir", "chmod", "fchmod", "symlink",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from casstore.errors import ClosedError, InvalidInputError
-from casstore.workspace import inotify, watching
+from casstore.workspace.scanning import inotify, watching
 from casstore.workspace.scanning.watching import Watcher
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -215,7 +215,8 @@ def test_a_lost_base_is_said_to_be_and_everything_works_on(made: Made, tmp_path:
     collect(store)
     with Workspace(store, directory) as again:
         status = again.status()
-        assert (status.base, status.base_lost, status.ref_moved) == (None, True, True)
+        assert (status.base, status.base_lost, status.ref_moved) == (None, True, False)
+        assert status.ref_gone
         assert set(keys(status.changes)) == keys_of(START)
         report = again.switch("other")
         assert report.saved is not None

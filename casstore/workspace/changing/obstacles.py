@@ -18,7 +18,7 @@ from casstore.workspace.changing.places import Errors, Places, Walk, look, membe
 from casstore.workspace.changing.seen import Seen
 from casstore.workspace.changing.steps import Steps, add_folders, check_keys, is_below, is_mode_change, parent_of
 from casstore.workspace.changing.target import same_file
-from casstore.workspace.scanning.scan import TEMPORARY, is_temporary
+from casstore.workspace.scanning.scan import TEMPORARY, is_temporary, special_kind
 
 if TYPE_CHECKING:
     from casstore.storage import Storage
@@ -115,7 +115,8 @@ class Obstacles:
             if old is None and new is not None and holds(self._storage, fd, name, key, new):
                 self.present.add(key)
                 return
-            raise errors.in_the_way(key, "the rules leave it out, and the state has something else there")
+            why = _special(status) or "the rules leave it out"
+            raise errors.in_the_way(key, f"{why}, and the state has something else there")
         if old is not None and old.kind != DIRECTORY:
             if status is None:
                 if new is not None or key in steps.into_folder:
@@ -146,7 +147,8 @@ class Obstacles:
             return False
         other = same_file(fd, name)
         if other is None:
-            raise self._errors.in_the_way(key, "it is not known, and the state has something else there")
+            why = _special(status) or "it is not known"
+            raise self._errors.in_the_way(key, f"{why}, and the state has something else there")
         twin = key[: len(key) - len(name)] + other
         if twin not in self._steps.deletes or new.kind == DIRECTORY:
             raise self._one_name(key, twin)
@@ -169,7 +171,9 @@ class Obstacles:
             raise errors.refused(path, error) from error
         if surprise in steps.old_leaves or is_below(surprise, steps.old_leaves):
             raise errors.changed(surprise)
-        why = "the rules leave it out" if self._left_out(surprise) else "it is not known"
+        found = self._look(fd, surprise[len(path) - len(name) :], surprise)
+        why = "" if found is None else _special(found)
+        why = why or ("the rules leave it out" if self._left_out(surprise) else "it is not known")
         raise errors.in_the_way(surprise, f"{why}, and the state has a file in the place of its folder")
 
     def _look_at_new(self, key: bytes, missing: bytes) -> None:
@@ -324,6 +328,14 @@ def unknown_member(fd: int, name: bytes, path: bytes, steps: Steps, seen: Seen) 
         elif member not in steps.old_leaves or not seen.is_same(member, status):
             return member
     return None
+
+
+def _special(status: os.stat_result) -> str:
+    """Says of a FIFO and the like what it is; nothing of files, folders and symlinks."""
+    mode = status.st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+        return ""
+    return f"it is {special_kind(mode)}, which no state has"
 
 
 def _is_writable(fd: int, name: bytes) -> bool:

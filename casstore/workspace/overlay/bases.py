@@ -20,7 +20,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -105,7 +105,7 @@ def unused_bases(store_path: str, used: Container[str]) -> list[str]:
     return sorted(found)
 
 
-def remove_base(store_path: str, name: str) -> None:
+def remove_base(store_path: str, name: str, is_used: Callable[[str], bool] = lambda _: False) -> None:
     """Deletes a base, or what is left of one that was being made. Nothing happens if it is gone already.
 
     Raises:
@@ -122,6 +122,9 @@ def remove_base(store_path: str, name: str) -> None:
             raise LockedError(f"the base {name} is in use; try again when that has ended.", path=place)
         return
     try:
+        # Held now, so nobody can begin to use it; but somebody may have begun before.
+        if is_used(name):
+            return
         doomed = place
         if not name.startswith(_NEW):
             # Under its own name it is whole or not there.

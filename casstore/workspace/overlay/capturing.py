@@ -321,8 +321,8 @@ class UpperWalk:
         name = os.path.join(self._directory, os.fsdecode(path)) if path else self._directory
         if not self._skip_unreadable or not path or error.errno in _EXHAUSTED:
             raise InvalidInputError(
-                f"{name!r} cannot be read: {error.strerror}; nothing was captured. Give yourself access to it, or "
-                "leave it out with --skip-unreadable (skip_unreadable=True).",
+                f"{name!r} cannot be read: {error.strerror}; nothing was stored. Give yourself access to it "
+                "(chmod u+r), or import with --skip-unreadable (skip_unreadable=True), which leaves it out.",
                 path=name,
             ) from None
         self.left_out.append(LeftOut(os.fsdecode(path), f"unreadable: {error.strerror}"))
@@ -330,7 +330,7 @@ class UpperWalk:
     def _changed(self, path: bytes) -> ConflictError:
         name = os.fsdecode(path)
         return ConflictError(
-            f"{name!r} changed while it was read; nothing was captured. Try again when nothing writes to it.", path=name
+            f"{name!r} changed while it was read; nothing was stored. Try again when nothing writes to it.", path=name
         )
 
 

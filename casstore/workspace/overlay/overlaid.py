@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from casstore.errors import InvalidInputError
@@ -89,7 +89,8 @@ class OverlaidDirectory:
         """See ``Directory``. *Cost*: some 50 µs for each path that the overlay changed."""
         store = self._store
         leftovers: set[bytes] = set()
-        if self._private:
+        if self._private and keep:
+            # Whoever keeps what is seen holds the workspace; others must not rename.
             restore_upper(self.upper.folder)
         keep_git = self._selection.keep_git
 
@@ -131,10 +132,15 @@ class OverlaidDirectory:
             self._expected[path] = self.upper.fingerprint(path, base=self._base, shown=self._directory)
         return self._expected[path]
 
+    def require_same(self, status: os.stat_result) -> None:
+        """See ``Directory``: a mount is told by its source, and not by what is below its name."""
+
     def saved(self, snapshot: Snapshot) -> None:
         """See ``Directory``: what is known is about the upper folder, whatever snapshot has its content."""
 
-    def switched(self, snapshot: Snapshot, changes: Changes, names: Sequence[Change]) -> None:
+    def switched(
+        self, snapshot: Snapshot, changes: Changes, names: Sequence[Change], spared: Collection[bytes]
+    ) -> None:
         """See ``Directory``."""
 
     def close(self) -> None:

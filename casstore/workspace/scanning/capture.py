@@ -50,6 +50,8 @@ class Capture:
         edits: Changes of the ``files`` tree, sorted.
         posix: Changes of the ``posix`` tree, sorted, where asked for.
         changed: Folders whose records changed, or went.
+        linked: Folders with a file among those looked at that has several names.
+        vanished: Inodes of folders that are not where they were.
         directories: How many the whole directory has, after ``run``.
     """
 
@@ -63,8 +65,10 @@ class Capture:
         "changed",
         "directories",
         "edits",
+        "linked",
         "posix",
         "read",
+        "vanished",
         "warnings",
     )
 
@@ -79,6 +83,8 @@ class Capture:
         self._scan = scan
         self._sink = sink
         self._records = records
+        self.linked: set[bytes] = set()
+        self.vanished: set[int] = set()
         self._paranoid = paranoid
         # Folders that were looked into.
         self._listed: set[bytes] = set()
@@ -146,6 +152,8 @@ class Capture:
                     or status.st_mode != seen[4]
                 ):
                     break
+                if status.st_nlink > 1:
+                    self.linked.add(visit.prefix)
                 place += 1
             else:
                 return
@@ -212,6 +220,8 @@ class Capture:
                         mode,
                     ):
                         stats.append(before)
+                        if status.st_nlink > 1:
+                            self.linked.add(prefix)
                         kept.append(name)
                         continue
                     link = mode & _TYPE == _IS_LINK
@@ -241,6 +251,8 @@ class Capture:
             append((path, entry))
             kept.append(name)
             mtime_ns, ctime_ns, mode = status.st_mtime_ns, status.st_ctime_ns, status.st_mode
+            if status.st_nlink > 1:
+                self.linked.add(prefix)
             newest = max(mtime_ns, ctime_ns)
             if newest >= coarse_ns and (newest >= trusted_ns or not (ctime_ns % _SECOND_NS or mtime_ns % _SECOND_NS)):
                 mode |= UNSETTLED
@@ -277,6 +289,7 @@ class Capture:
             self._gone[prefix[:-1]] = None
             self._drop_metadata(prefix[:-1], directory=True)
             if record is not None:
+                self.vanished.add(record.inode)
                 for name in record.members:
                     self._drop_member(prefix, name)
                 pending += [prefix + name + b"/" for name in record.folders]

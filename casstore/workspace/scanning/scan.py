@@ -240,8 +240,8 @@ class Scan:
         name = self.full_name(path)
         if not self._skip_unreadable or not path or error.errno in _EXHAUSTED:
             raise InvalidInputError(
-                f"{name!r} cannot be read: {error.strerror}; nothing was imported. Give yourself access to it, "
-                "or leave it out with --skip-unreadable (skip_unreadable=True).",
+                f"{name!r} cannot be read: {error.strerror}; nothing was stored. Give yourself access to it "
+                "(chmod u+r), or import with --skip-unreadable (skip_unreadable=True), which leaves it out.",
                 path=name,
             ) from None
         return f"{UNREADABLE}: {error.strerror}"
@@ -250,7 +250,7 @@ class Scan:
         """The error that says that ``path`` did not keep still."""
         name = self.full_name(path)
         return ConflictError(
-            f"{name!r} changed while it was read; nothing was imported. Import again when nobody writes it.", path=name
+            f"{name!r} changed while it was read; nothing was stored. Try again when nobody writes it.", path=name
         )
 
     def full_name(self, path: bytes) -> str:
@@ -279,7 +279,7 @@ class Scan:
                     names.append(name)
                 else:
                     mode = member.stat(follow_symlinks=False).st_mode
-                    left_out.append((name, f"{_special(mode)}; only its name is known"))
+                    left_out.append((name, f"{special_kind(mode)}; only its name is known"))
         names += links
         names.sort()
         folders.sort()
@@ -351,7 +351,8 @@ def _refuse(directory: str, status: os.stat_result, exclude: Identity | None) ->
     )
 
 
-def _special(mode: int) -> str:
+def special_kind(mode: int) -> str:
+    """What a thing is called that is never captured."""
     if stat.S_ISFIFO(mode):
         return "a FIFO"
     if stat.S_ISSOCK(mode):

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""What the parts of this layer say about themselves: the status of a Ref, of a materializer, of a prefetcher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a Ref's object is: unloaded → loading → loaded → dirty, or failed; from there it may be loaded again."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    LOADED = "loaded"
+    DIRTY = "dirty"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class MaterializerStatus:
+    """Figures of a materializer: what it holds now, and counts since it was made.
+
+    Attributes:
+        loaded: Objects in memory, dirty ones included.
+        loaded_bytes: What they take, by estimate.
+        allowed_bytes: What they may take now; ``max_bytes`` where nothing presses.
+        max_bytes: The bound.
+        dirty: Objects with changes that nobody saved.
+        queued: Requests that wait for a thread.
+        running: Requests that a thread works on.
+        threads: Threads of the pool.
+        abandoned: Threads that were given up and have not come back.
+        abandoned_ever: Threads that were given up.
+        died: Threads that ended inside a factory.
+        pressure: How short memory is, 0 to 1, as the monitor said last; 0.0 without one.
+        threshold: Priority that a request which nobody waits for needs now.
+        hit_rate: Share of touches that found the object loaded; touches between two loads count once.
+        load_seconds: Mean time of a load, recent ones counting most.
+        hits: Touches that found the object loaded.
+        loads: Objects loaded.
+        failures: Loads that raised.
+        unloads: Objects that left to make room, or under pressure.
+        rejected: Requests that were not admitted, or fell out of the full queue.
+        cancelled: Requests that were withdrawn before a thread took them.
+        late: Requests that were not done in the time allowed.
+    """
+
+    loaded: int
+    loaded_bytes: int
+    allowed_bytes: int
+    max_bytes: int
+    dirty: int
+    queued: int
+    running: int
+    threads: int
+    abandoned: int
+    abandoned_ever: int
+    died: int
+    pressure: float
+    threshold: float
+    hit_rate: float
+    load_seconds: float
+    hits: int
+    loads: int
+    failures: int
+    unloads: int
+    rejected: int
+    cancelled: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchStatus:
+    """Figures of a prefetcher.
+
+    Attributes:
+        active: Whether it loads ahead now; off, it only watches whether that would pay.
+        waiting: Objects that were loaded ahead and not asked for yet.
+        waiting_bytes: What they take, by estimate.
+        issued: Loads asked for ahead of need.
+        hits: Objects that somebody then asked for.
+        wasted: Objects that left without being asked for.
+        saved_seconds: Load times of the hits.
+        hit_share: Share of the last guesses that came true, 0 to 1.
+        switches: How often it switched itself off or on.
+        shapes: Shapes of keys that it knows.
+        keys: Keys that it knows.
+    """
+
+    active: bool
+    waiting: int
+    waiting_bytes: int
+    issued: int
+    hits: int
+    wasted: int
+    saved_seconds: float
+    hit_share: float
+    switches: int
+    shapes: int
+    keys: int

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark of objects runs, at sizes at which its figures mean nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import objects
+from benchmarks.options import Options
+
+
+@pytest.mark.parametrize("part", objects.MODULES)
+def test_part_runs(part: str, tmp_path: Path) -> None:
+    options = Options(tmp_path, tmp_path, 1, None, (part,), 2**20, 10, quiet=True, quick=True)
+    result = objects.run(options)
+    assert any(line.startswith(f"{part}: ") for line in result.workload)
+    goals = result.figures["goals"]
+    assert any(goal["bar"] is not None for goal in goals.values())
+    assert all(math.isfinite(goal["value"]) for goal in goals.values())
+    assert "| what" in result.render()
+    assert not list(tmp_path.iterdir())
