@@ -274,8 +274,7 @@ def _opened(data: bytes, digest: Any, name: str) -> dict[str, Any]:
     version = members.get("version")
     if type(version) is not int or version != VERSION:
         raise FormatVersionError(
-            f"the file `{name}` of a workspace has version {version!r}, this casstore reads {VERSION}; "
-            "update casstore."
+            f"the file `{name}` of a workspace has version {version!r}, this casstore reads {VERSION}; update casstore."
         )
     return members
 
