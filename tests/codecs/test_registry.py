@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import gc
 import importlib
-import pickle
 import os
+import pickle
 import subprocess
 import sys
 import threading
