@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from casstore.address import Address
 from casstore.branches import Branch
 from casstore.errors import InvalidInputError, NotFoundError, ReadOnlyError, StorageError
-from casstore.format.workspace_files import OVERLAY_PRIVATE, REFLINK, Info
+from casstore.format.workspace_files import COPY, OVERLAY_PRIVATE, REFLINK, Info
 from casstore.snapshots import Snapshot, check_ref_name
 from casstore.tree import Change
 from casstore.workspace.overlay import (
@@ -30,7 +30,7 @@ from casstore.workspace.overlay import (
 )
 from casstore.workspace.overlay.bases import EMPTY
 from casstore.workspace.overlay.overlaid import upper_cache_key
-from casstore.workspace.part import FILES
+from casstore.workspace.part import FILES, POSIX
 from casstore.workspace.pruning import save_upper
 from casstore.workspace.registration import Registration
 from casstore.workspace.registry import OVERLAYS, Registry, base_ref_of, forget_refs, workspace_ref
@@ -125,6 +125,7 @@ def fork_state(
             base_ref=ref,
             ignore="nothing" if choice.method in OVERLAYS or selection is None else selection.ignore,
             keep_git=selection is None or selection.keep_git,
+            metadata="full" if choice.method == COPY and POSIX in snapshot.roots else "basic",
             created_ns=time.time_ns(),
         )
         root = snapshot.roots.get(FILES)
@@ -162,6 +163,8 @@ def fork_state(
         undo.pop_all()
     found = Workspace(store, place, _info=info)
     found.why = choice.why
+    if POSIX in snapshot.roots and choice.method != COPY:
+        found.why += "; the state's POSIX metadata is not shown"
     return found
 
 

@@ -27,13 +27,12 @@ class Part:
 
     Attributes:
         total: Number of regular files, where it is known without reading the tree.
-        has_metadata: The state was imported with its POSIX metadata.
 
     Raises:
         NotFoundError: The state has no such path.
     """
 
-    __slots__ = ("_cut", "_nodes", "_posix", "_prefix", "_root", "_single", "has_metadata", "total")
+    __slots__ = ("_cut", "_nodes", "_posix", "_prefix", "_root", "_single", "total")
 
     def __init__(self, nodes: Nodes, roots: Mapping[str, Address], path: bytes = b"") -> None:
         self._nodes = nodes
@@ -42,7 +41,6 @@ class Part:
         self._prefix = path + b"/" if path else b""
         self._cut = len(self._prefix)
         self._single: Item | None = None
-        self.has_metadata = self._posix is not None
         self.total: int | None = None
         if not path:
             self.total = summary(nodes, self._root).files

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.workspace import Selection, Workspace, import_directory
+from casstore.format.entry import file_entry
+from casstore.workspace import (
+    Selection,
+    Workspace,
+    fork_to,
+    import_directory,
+    list_workspaces,
+    plan_prune_workspaces,
+)
+from casstore.workspace.changing.keeping import keep_unknown
 
 
 @pytest.fixture
@@ -145,3 +154,48 @@ def test_two_handles_register_one_workspace(store: casstore.Store, directory: Pa
         one.snapshot()
         other.snapshot()
         assert one.id == other.id is not None
+
+
+def test_a_fork_by_copy_keeps_the_metadata_and_others_say_so(
+    store: casstore.Store, directory: Path, tmp_path: Path
+) -> None:
+    (directory / "a").chmod(0o600)
+    import_directory(store, directory, ref="main", metadata="full")
+    with fork_to(store, "main", tmp_path / "fork", method="copy") as fork:
+        assert (tmp_path / "fork" / "a").stat().st_mode & 0o777 == 0o600
+        assert (fork.metadata, "not shown" in fork.why) == ("full", False)
+        assert "posix" in fork.snapshot().roots
+
+
+def test_a_folder_that_was_set_aside_and_written_to_is_kept(tmp_path: Path) -> None:
+    known = file_entry(1, None, b"k")
+    for name, content in ((b"torn", b"?"), (b"aside", b"mine"), (b"same", b"k")):
+        (tmp_path / os.fsdecode(b".casstore-0123456789abcdef-" + name)).mkdir()
+        (tmp_path / os.fsdecode(b".casstore-0123456789abcdef-" + name) / "f").write_bytes(content)
+    names = sorted(os.fsencode(name) for name in os.listdir(tmp_path))
+    aside = {(tmp_path / os.fsdecode(name)).stat().st_ino for name in names if not name.endswith(b"torn")}
+    top = os.open(tmp_path, os.O_RDONLY)
+    try:
+        kept = keep_unknown(top, names, aside, lambda entry: entry[1:4] == known[1:4])
+    finally:
+        os.close(top)
+    assert kept == [b"kept-casstore-0123456789abcdef-aside"]
+    assert (tmp_path / os.fsdecode(kept[0]) / "f").read_bytes() == b"mine"
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_what_cannot_be_looked_at_is_not_missing(
+    store: casstore.Store, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workspace(store, directory) as workspace:
+        workspace.snapshot()
+    true = os.stat
+
+    def refuse(path: object, *arguments: object, **options: object) -> os.stat_result:
+        if path == str(directory):
+            raise PermissionError(13, "Permission denied")
+        return true(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert [one.state for one in list_workspaces(store)] == ["ok"]
+    assert plan_prune_workspaces(store).dead == ()
