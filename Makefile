@@ -47,6 +47,7 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m benchmarks tree --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks workspace --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks tracking --results benchmarks/RESULTS.md
+	$(BENCH)/bin/python -m benchmarks objects --results benchmarks/RESULTS.md
 
 install: $(VENV)/.installed
 

@@ -21,7 +21,11 @@ BENCHMARKS = {
     "tree": "a search tree: going back, hit rate of the hot cache, 100,000 rounds of create and prune",
     "workspace": "directories: snapshots, switches, forks, restores, status, against git (parts: scan switch watch …)",
     "tracking": "what changed in a nested state, and storing only that, against deepcopy and pickles",
-    "objects": "references to objects: loading, memory, loading ahead (parts: load refs prefetch)",
+    "objects": "objects on demand: loading, memory, what it costs (parts: lookup load refs large costs prefetch)",
+    "costs": "bytes and times of single things: forks, values, caches, readers (parts: states caches growing)",
+    "collection": "a large collection, and writers beside one (parts: sweep writers)",
+    "recovery": "after kill -9, an index made anew, repair, verification (parts: kill rebuild verification)",
+    "soak": "hours of everything at once, with kills, sampled; ends in a comparison of everything (--hours)",
     "chunks": "the series with average chunks of 4, 8, 16 and 32 KiB",
 }
 
@@ -43,6 +47,7 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
         "--large-mib", type=int, default=1024, metavar="N", help="size of the large file (default 1024)"
     )
     parser.add_argument("--objects", type=int, default=1_000_000, metavar="N", help="objects in the store to open")
+    parser.add_argument("--hours", type=float, metavar="H", help="how long the soak runs (default 1)")
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, to see that it runs (not series, store, chunks)"
     )
@@ -58,8 +63,8 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
         help="folder for downloads, work and built stores (default $CASSTORE_BENCHMARK_CACHE or benchmarks/.cache)",
     )
     found = parser.parse_args(words)
-    if found.repeat < 1 or found.large_mib < 1 or found.objects < 1:
-        parser.error("numbers are 1 or more")
+    if found.repeat < 1 or found.large_mib < 1 or found.objects < 1 or (found.hours or 1) <= 0:
+        parser.error("numbers are 1 or more, and hours more than 0")
     cache = found.cache.resolve()
     work = cache / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -80,6 +85,7 @@ def parse(words: list[str] | None) -> tuple[argparse.Namespace, Options]:
         found.objects,
         quick=found.quick,
         plots=plots,
+        hours=found.hours,
     )
 
 

@@ -1,143 +1,151 @@
 # SPDX-License-Identifier: MIT
-"""Loading ahead: time and hits of what is learned, against none and against loading the next siblings."""
+"""Loading ahead on recorded traces: what was learned from one run helps another, against none and against siblings."""
 
 from __future__ import annotations
 
-import random
-import time
-from typing import TYPE_CHECKING, Any
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from benchmarks.objects_replay import LONGEST_US, Played, Siblings, build, forget_pages, play, states_of
+from benchmarks.objects_traces import EXAMPLES, Trace, file_of, load
 from benchmarks.options import Options
 from benchmarks.parts import Measured, Peer
 from benchmarks.scratch import scratch
 from benchmarks.table import Goal, seconds
 from benchmarks.units import percent, times
 
-if TYPE_CHECKING:
-    import casstore
-    from casstore.objects import Materializer
-
-EPISODES = 200
-PARTS = ("goal", "plan", "result", "score")
-THOUGHT_SECONDS = 0.002
 SIBLINGS = 2
-
-Trace = list[str]
-
-
-def touches_of(options: Options) -> int:
-    return options.pick(600, 40)
-
-
-def size_of(options: Options) -> int:
-    return options.pick(200_000, 2_000)
+WAYS = ("none", "siblings", "learned")
+CACHE_BYTES = 2**20
 
 
 def workload(options: Options) -> str:
-    kilobytes = size_of(options) // 1000
     return (
-        f"three traces of {touches_of(options)} touches, made with a fixed seed over a state of {EPISODES} episodes "
-        f"with {len(PARTS)} objects of {kilobytes} kB each (text): *forward*: every episode, goal, plan, "
-        "result, score; *recall*: the same of episodes at random; *random*: any object. After each touch the agent "
-        f"thinks for {THOUGHT_SECONDS * 1e3:.0f} ms (asleep, as one that waits for its model). Loaded objects "
-        "leave after ten more, so every touch is a load, unless it was loaded ahead; the hot cache holds nothing. Time "
-        f"is that of the touches alone. *Siblings* loads the {SIBLINGS} keys that come next in order, always. A first "
-        "cut: these traces are made, not recorded."
+        "reads recorded from the examples by `python -m benchmarks.objects_record` (`benchmarks/traces/`, of each "
+        "example the first 1,500 reads of two different tasks), played on a store on disk: the same keys, sizes and "
+        "compressibility (as bytes, so without decoding), a snapshot for each state. Before each read the agent "
+        "computes and waits as long as it did when it was recorded, "
+        f"thoughts beyond {LONGEST_US / 1e3:.0f} ms cut to that. The store was just opened, its files dropped from "
+        f"the system's cache, its hot cache has {CACHE_BYTES // 2**20} MiB; the materializer holds a quarter of what "
+        "the trace reads. *Learned*: a `Prefetcher` that saw the other task's trace played first, which is not "
+        f"measured. *Siblings*: the {SIBLINGS} keys that come next in order, always. *None*: neither. Waiting is the "
+        "time of the reads, with all that loading ahead does in the reader's thread; hits are the loads of *none* that "
+        f"came from ahead. Medians of {repetitions(options)} rounds, in which all ways take turns."
     )
 
 
-def traces(number: int) -> dict[str, Trace]:
-    """What is touched, by name."""
-    rng = random.Random(11)
-    forward = [f"episode/{one % EPISODES:04d}/{part}" for one in range(number) for part in PARTS][:number]
-    recall = [f"episode/{one:04d}/{part}" for one in rng.choices(range(EPISODES), k=number) for part in PARTS][:number]
-    anything = [f"episode/{rng.randrange(EPISODES):04d}/{rng.choice(PARTS)}" for _ in range(number)]
-    return {"forward": forward, "recall": recall, "random": anything}
+def repetitions(options: Options) -> int:
+    return options.pick(2 * options.repeat - 1, 1)
 
 
-def fill(store: casstore.Store, size: int) -> casstore.Snapshot:
-    """The state; text that neither compresses to nothing nor takes for ever."""
-    rng = random.Random(2)
-    words = [rng.randbytes(6).hex() for _ in range(5000)]
-    branch = store.branch()
-    for one in range(EPISODES):
-        for part in PARTS:
-            branch.objects[f"episode/{one:04d}/{part}"] = " ".join(rng.choices(words, k=size // 13))
-    snapshot = branch.commit()
-    store.sync()
-    return snapshot
+@dataclass(slots=True)
+class Found:
+    """What the rounds of one trace gave."""
+
+    waited: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    whole: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    loads: dict[str, int] = field(default_factory=dict)
+    hits: list[int] = field(default_factory=list)
+    issued: int = 0
+    wasted: int = 0
+    switches: int = 0
+    active: bool = True
+
+    def ratios(self, of: dict[str, list[float]], way: str) -> list[float]:
+        """Round by round, a way against none."""
+        return [one / none for one, none in zip(of[way], of["none"])]
 
 
-def walk(home: Materializer, state: casstore.Snapshot, trace: Trace, siblings: list[str] | None) -> float:
-    """Seconds that the touches of a trace took."""
-    taken = 0.0
-    held: list[Any] = []
-    asked: list[Any] = []
-    place = {key: number for number, key in enumerate(siblings or ())}
-    for key in trace:
-        ref = next((one for one in asked if one.key == key), None) or home.register(state, key)
-        start = time.perf_counter()
-        ref.get()
-        if siblings is not None:
-            after = place[key] + 1
-            asked = [home.register(state, other) for other in siblings[after : after + SIBLINGS]]
-            home.preload(asked, priority=1.0)
-        taken += time.perf_counter() - start
-        held.append(ref)
-        if len(held) > 10:
-            held.pop(0).unload()
-        time.sleep(THOUGHT_SECONDS)
-    return taken
+def play_way(path: Path, way: str, learn: Trace, trace: Trace, found: Found) -> None:
+    """Plays a trace once."""
+    import casstore
+    from casstore.objects import Materializer, Prefetcher
+
+    forget_pages(path)
+    bound = max(4096, trace.raw_bytes // 4)
+    most = max(bound, *(raw for raw, _ in (*learn.contents, *trace.contents))) + 4096
+    with casstore.open(str(path), config=casstore.Config(cache_bytes=CACHE_BYTES)) as store:
+        states = states_of(store, trace)
+        with Materializer(store, max_bytes=max(bound, 2 * most), max_object_bytes=most) as home:
+            played: Played
+            if way == "learned":
+                ahead = Prefetcher(home)
+                play(home, states_of(store, learn), learn)
+                before = ahead.status()
+                played = play(home, states, trace)
+                status = ahead.status()
+                found.hits.append(status.hits - before.hits)
+                found.issued = status.issued - before.issued
+                found.wasted = status.wasted - before.wasted
+                found.switches, found.active = status.switches, status.active
+                ahead.close()
+            elif way == "siblings":
+                siblings = Siblings(home, trace, SIBLINGS)
+                played = play(home, states, trace, siblings, siblings.refs)
+            else:
+                played = play(home, states, trace)
+    found.waited[way].append(played.waited)
+    found.whole[way].append(played.whole)
+    found.loads[way] = played.loads
+
+
+def shortened(trace: Trace, options: Options) -> Trace:
+    """A trace cut down for a quick run."""
+    if options.quick:
+        trace.reads = trace.reads[:60]
+    return trace
 
 
 def measure(options: Options) -> Measured:
     import casstore
-    from casstore.objects import Materializer, Prefetcher
 
-    goals: list[Goal] = []
-    peers: list[Peer] = []
-    with scratch(options.work, "prefetch") as work:
-        config = casstore.Config(cache_bytes=2**16)
-        with casstore.open(str(work / "store"), config=config) as store:
-            state = fill(store, size_of(options))
-            keys = sorted(f"episode/{one:04d}/{part}" for one in range(EPISODES) for part in PARTS)
-            for name, trace in traces(touches_of(options)).items():
-                found: dict[str, float] = {}
-                status = None
-                # One after the other in every round, so that what else the machine does hits all of them.
-                for _ in range(options.repeat):
-                    for way in ("none", "siblings", "learned"):
-                        with Materializer(store) as home:
-                            ahead = Prefetcher(home) if way == "learned" else None
-                            taken = walk(home, state, trace, keys if way == "siblings" else None)
-                            if taken < found.get(way, float("inf")):
-                                found[way] = taken
-                                status = ahead.status() if ahead is not None else status
-                if status is None:
-                    continue
-                hits = status.hits / len(trace)
-                learned = name != "random"
-                goals.append(
-                    Goal(
-                        f"time of touches against none, {name}",
-                        found["learned"] / found["none"],
-                        times,
-                        0.9 if learned else None,
-                        0.7 if learned else None,
-                        note=f"{status.issued} loads ahead, {status.wasted} wasted, {status.switches} switches",
-                    )
-                )
-                goals.append(
-                    Goal(
-                        f"touches that were loaded ahead, {name}",
-                        hits,
-                        percent,
-                        0.8 if learned else None,
-                        0.8 if learned else None,
-                        higher=True,
-                    )
-                )
-                peers += [
-                    Peer(f"touches, {name}", way, found[way], found["learned"], seconds) for way in ("none", "siblings")
-                ]
-    return Measured(goals, peers)
+    measured = Measured([])
+    for example in EXAMPLES:
+        options.progress(f"objects: loading ahead, {example}")
+        learn, trace = (shortened(load(file_of(example, run)), options) for run in ("learn", "measure"))
+        found = Found()
+        with scratch(options.work, "prefetch") as work:
+            path = work / "store"
+            with casstore.open(str(path)) as store:
+                build(store, learn)
+                build(store, trace)
+            for number in range(repetitions(options)):
+                for way in (*WAYS, *WAYS)[number % 3 :][:3]:
+                    play_way(path, way, learn, trace, found)
+        report(measured, example, trace, found)
+    return measured
+
+
+def report(measured: Measured, example: str, trace: Trace, found: Found) -> None:
+    waiting = statistics.median(found.ratios(found.waited, "learned"))
+    whole = statistics.median(found.ratios(found.whole, "learned"))
+    none = statistics.median(found.waited["none"])
+    loads = found.loads["none"]
+    mean = none / len(trace.reads)
+    sizes = sorted(trace.contents[read.content][0] for read in trace.reads)
+    detail: dict[str, Any] = {"waited": found.waited, "whole": found.whole}
+    pays = "" if waiting <= 0.9 else "does not pay here; "
+    note = (
+        f"{pays}{len(trace.reads):,} reads, {loads:,} loads; of {sizes[len(sizes) // 2]:,} bytes (median), a "
+        f"read {mean * 1e6:.0f} µs; {found.issued} loads ahead, {found.wasted} wasted, {found.switches} switches, "
+        f"{'on' if found.active else 'off'} at the end"
+    )
+    measured.goals.append(
+        Goal(f"waiting for objects against none, {example}", waiting, times, 0.9, 0.7, detail=detail, note=note)
+    )
+    share = min(1.0, statistics.median(found.hits) / max(1, loads))
+    measured.goals.append(Goal(f"loads that came from ahead, {example}", share, percent, None, 0.8, True))
+    measured.goals.append(
+        Goal(
+            f"whole time against none, {example}",
+            whole,
+            times,
+            note=f"thoughts take {1 - none / statistics.median(found.whole['none']):.0%} of it",
+        )
+    )
+    learned = statistics.median(found.waited["learned"])
+    for way in ("none", "siblings"):
+        value = statistics.median(found.waited[way])
+        measured.peers.append(Peer(f"waiting for objects, {example}", way, value, learned, seconds))

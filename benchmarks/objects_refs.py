@@ -22,8 +22,8 @@ def refs_of(options: Options) -> int:
 def workload(options: Options) -> str:
     return (
         f"{refs_of(options):,} Refs, by `tracemalloc`, divided by their number. To objects of one snapshot, keys of 13 "
-        "letters made for them and counted in; to entries of the store by address, with the pin of each; and loaded, "
-        f"with values of {SIZE} bytes that are the hot cache's and not counted."
+        "letters made for them and counted in, or taken from a list; to entries of the store by address, with the pin "
+        f"of each; and loaded, with values of {SIZE} bytes that are the hot cache's and not counted."
     )
 
 
@@ -58,6 +58,9 @@ def measure(options: Options) -> Measured:
         snapshot = branch.commit()
         home.register(snapshot, "object/000000").get()
         by_key, kept = taken(lambda: [home.register(snapshot, f"object/{place:06d}") for place in range(number)])
+        keys = [ref.key for ref in kept]
+        bare, again = taken(lambda: [home.register(snapshot, key) for key in keys])
+        del again
         some = kept[:loaded]
         del kept
         # Once before, so that what the store's caches take is not in it.
@@ -71,6 +74,7 @@ def measure(options: Options) -> Measured:
     return Measured(
         [
             Goal("memory of an unloaded Ref, its key included", by_key / number, shown, 200, 120),
+            Goal("memory of an unloaded Ref, its key kept by the caller anyway", bare / number, shown),
             Goal("memory of an unloaded Ref to an entry", entries / loaded, shown),
             Goal("memory of a loaded object beside its value", whole / loaded, shown),
         ]

@@ -27,6 +27,8 @@ class Options:
     """Cut every size down, to see that a benchmark runs; its figures then mean nothing."""
     plots: Path | None = None
     """Folder for plots; None draws none."""
+    hours: float | None = None
+    """How long a soak runs; None as long as it says."""
 
     def pick(self, full: int, quick: int) -> int:
         """A size: the stated one, or the small one of a quick run."""

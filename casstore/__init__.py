@@ -31,15 +31,18 @@ from casstore.errors import (
     ReadOnlyError,
     StorageError,
 )
-from casstore.format.settings import Settings
+from casstore.format.settings import KeepRule, Settings
+from casstore.opening import open_store as open  # noqa: A004  (the library is used as `casstore.open`)
 from casstore.snapshots import Change, RefMove, Refs, Snapshot
 from casstore.storage import ContentFile, Pin, RecordInfo
 from casstore.store import Store
-from casstore.store import open_store as open  # noqa: A004  (the library is used as `casstore.open`)
 
 if TYPE_CHECKING:
-    from casstore.branches import Branch, Conflict, MergeReport
+    from casstore.branches import Branch, Conflict, MergeReport, Shared, SharedContent, SharingReport
     from casstore.collection import Damage, GcPlan, GcReport, Stats, VerifyReport
+    from casstore.collection.repair import drop_quarantine, repair
+    from casstore.collection.repair_report import Hurt, RepairReport
+    from casstore.storage.migrating import MigrationReport, migrate
     from casstore.tree.proof import Proven, verify_proof
 
 __version__ = "0.1.0"
@@ -48,7 +51,16 @@ _LAZY = {
     "Branch": "casstore.branches",
     "Conflict": "casstore.branches",
     "MergeReport": "casstore.branches",
+    "Shared": "casstore.branches",
+    "SharedContent": "casstore.branches",
+    "SharingReport": "casstore.branches",
     "Damage": "casstore.collection",
+    "Hurt": "casstore.collection.repair_report",
+    "RepairReport": "casstore.collection.repair_report",
+    "MigrationReport": "casstore.storage.migrating",
+    "drop_quarantine": "casstore.collection.repair",
+    "migrate": "casstore.storage.migrating",
+    "repair": "casstore.collection.repair",
     "GcPlan": "casstore.collection",
     "GcReport": "casstore.collection",
     "Stats": "casstore.collection",
@@ -84,9 +96,12 @@ __all__ = [
     "FormatVersionError",
     "GcPlan",
     "GcReport",
+    "Hurt",
     "InvalidInputError",
+    "KeepRule",
     "LockedError",
     "MergeReport",
+    "MigrationReport",
     "NotFoundError",
     "Pin",
     "Proven",
@@ -95,12 +110,19 @@ __all__ = [
     "RecordInfo",
     "RefMove",
     "Refs",
+    "RepairReport",
     "Settings",
+    "Shared",
+    "SharedContent",
+    "SharingReport",
     "Snapshot",
     "Stats",
     "StorageError",
     "Store",
     "VerifyReport",
+    "drop_quarantine",
+    "migrate",
     "open",
+    "repair",
     "verify_proof",
 ]

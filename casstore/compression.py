@@ -14,10 +14,13 @@ from typing import Final
 import zstandard
 
 from casstore.errors import CorruptionError, FormatVersionError
-from casstore.format.kinds import ENCODING_NAMES, MAX_RAW_BYTES, RAW, ZSTD
+from casstore.format.kinds import ENCODING_NAMES, MAX_RAW_BYTES, RAW, ZSTD, ZSTD_BASE
 
 MIN_COMPRESS_BYTES: Final = 48
 """Shorter data never gets smaller by a frame of its own."""
+
+DELTA_LEVEL: Final = 1
+"""zstandard's level for deltas: what a base explains is found at any level; others take up to ten times longer."""
 
 _contexts = threading.local()
 _frame_size = zstandard.frame_content_size
@@ -69,26 +72,47 @@ def compress_batch(items: Sequence[bytes], level: int) -> list[tuple[int, bytes]
     return result
 
 
+def compress_delta(raw: bytes, base: bytes) -> bytes:
+    """A frame that holds ``raw`` for whoever has ``base``. Cost: about 10 µs, and 1.5 µs per KiB of both."""
+    prefix = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    frame: bytes = zstandard.ZstdCompressor(level=DELTA_LEVEL, dict_data=prefix, write_content_size=True).compress(raw)
+    return frame
+
+
+def decompress_delta(frame: bytes, raw_bytes: int, base: bytes) -> bytes:
+    """The ``raw_bytes`` bytes that ``frame`` holds for whoever has ``base``; nonsense where that is another base.
+
+    Raises:
+        CorruptionError: Not a frame, or one of another size.
+    """
+    prefix = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    return _unpack(zstandard.ZstdDecompressor(dict_data=prefix), frame, raw_bytes)
+
+
 def decompress(encoding: int, stored: bytes, raw_bytes: int) -> bytes:
     """The ``raw_bytes`` bytes that ``stored`` holds.
 
     Raises:
-        CorruptionError: Not a frame, or one of another size.
+        CorruptionError: Not a frame, or one of another size; or a delta, which cannot be read without its base.
         FormatVersionError: An encoding of a later version.
     """
     if encoding == RAW:
         if len(stored) == raw_bytes:
             return stored
         raise CorruptionError(f"a record holds {len(stored)} bytes instead of {raw_bytes}; run `casstore verify`.")
-    if encoding != ZSTD:
-        name = ENCODING_NAMES.get(encoding, str(encoding))
-        raise FormatVersionError(
-            f"a record is encoded as {name}, which this casstore cannot read; install a later one."
-        )
+    if encoding == ZSTD:
+        return _unpack(_decompressor(), stored, raw_bytes)
+    if encoding == ZSTD_BASE:
+        raise CorruptionError("a record is stored against another one where none may be; run `casstore verify`.")
+    name = ENCODING_NAMES.get(encoding, str(encoding))
+    raise FormatVersionError(f"a record is encoded as {name}, which this casstore cannot read; install a later one.")
+
+
+def _unpack(context: zstandard.ZstdDecompressor, frame: bytes, raw_bytes: int) -> bytes:
     try:
-        if _frame_size(stored) != raw_bytes or raw_bytes > MAX_RAW_BYTES:
+        if _frame_size(frame) != raw_bytes or raw_bytes > MAX_RAW_BYTES:
             raise CorruptionError("a compressed record claims another size than its header; run `casstore verify`.")
-        raw: bytes = _decompressor().decompress(stored, allow_extra_data=False)
+        raw: bytes = context.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptionError(f"a compressed record is damaged ({error}); run `casstore verify`.") from None
     if len(raw) != raw_bytes:

@@ -99,9 +99,21 @@ class InvalidInputError(CasstoreError, ValueError):
 
 
 class QuotaExceededError(CasstoreError):
-    """The write would pass the store's ``max_bytes``; nothing new became reachable."""
+    """The write would pass the store's ``max_bytes``; nothing new became reachable, and the store goes on working.
+
+    Attributes:
+        max_bytes: The quota in force.
+        used_bytes: Bytes that counted when the write was refused.
+    """
 
     kind = "quota"
+
+    def __init__(
+        self, message: str, *, max_bytes: int | None = None, used_bytes: int | None = None, path: str | None = None
+    ) -> None:
+        super().__init__(message, path=path)
+        self.max_bytes = max_bytes
+        self.used_bytes = used_bytes
 
 
 class FactoryError(CasstoreError):
@@ -117,6 +129,10 @@ class DeadlineError(CasstoreError, TimeoutError):
 
 
 class StorageError(CasstoreError):
-    """The operating system refused a read or a write; the store takes no more writes until it is reopened."""
+    """The operating system refused a read or a write.
+
+    The store takes no more writes until it is reopened, except where the message says that the disk is full: then
+    nothing of the write was kept, and the store goes on.
+    """
 
     kind = "storage"

@@ -20,6 +20,7 @@ SEGMENTS: Final = "segments"
 OBJECTS: Final = "objects"
 REFS: Final = "refs"
 RESERVE: Final = "reserve"
+QUARANTINE: Final = "quarantine"
 READERS: Final = "readers"
 WORKSPACES: Final = "workspaces"
 BASES: Final = "bases"
@@ -30,6 +31,8 @@ WORK: Final = "work"
 _SEGMENT_NAME = re.compile(r"([0-9]{8,10})\.seg")
 _EVENT_NAME = re.compile(r"[0-9]{16}")
 _OBJECT_NAME = re.compile(r"[0-9a-f]{64}")
+_OBJECT_FOLDER = re.compile(r"[0-9a-f]{2}")
+_STRETCH_NAME = re.compile(r"(?:segment|object)-.*")
 _PIN_NAME = re.compile(r"([0-9a-f]{32})\.pin")
 
 
@@ -63,6 +66,11 @@ def parse_object_path(first: str, second: str, name: str) -> bytes | None:
     return None
 
 
+def is_object_folder(name: str) -> bool:
+    """Whether a name below ``objects/`` is the first level of objects' files."""
+    return _OBJECT_FOLDER.fullmatch(name) is not None
+
+
 def event_name(number: int) -> str:
     """File name of event ``number`` in ``refs/`` (file-per-object backend)."""
     return f"{number:016d}"
@@ -82,3 +90,18 @@ def parse_pin_name(name: str) -> str | None:
     """The pin's 32 hex digits, or None where the name is not a pin's."""
     match = _PIN_NAME.fullmatch(name)
     return match[1] if match else None
+
+
+def stretch_name(segment: int, start: int, end: int) -> str:
+    """File name in ``quarantine/`` of what lay damaged in a segment, from offset ``start`` to ``end``."""
+    return f"segment-{segment:08d}-{start}-{end}"
+
+
+def object_name(address: bytes) -> str:
+    """File name in ``quarantine/`` of a damaged object's file (file-per-object backend)."""
+    return f"object-{address.hex()}"
+
+
+def holds_records(name: str) -> bool:
+    """Whether a file of that name in ``quarantine/`` may have been records of the store, events among them."""
+    return _STRETCH_NAME.fullmatch(name) is not None

@@ -8,6 +8,7 @@ Crash tests replace an ``OsFiles`` by one that records, drops or fails these cal
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 _IOV_MAX = 1024
+_ZEROS_BYTES = 1024 * 1024
 
 
 class OsFiles:
@@ -64,6 +66,26 @@ class OsFiles:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def allocate(self, path: str, size: int, start: int = 0) -> None:
+        """Makes the file ``path`` ``size`` bytes long or leaves it longer, with real blocks from ``start`` to there.
+
+        After an error it may have any length in between. Not durable; what is in it does not count.
+        """
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                try:
+                    os.posix_fallocate(fd, start, size - start)
+                    return
+                except OSError as error:
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                        raise
+            # No such call here, or not on this file system: zeros do the same.
+            for offset in range(os.fstat(fd).st_size, size, _ZEROS_BYTES):
+                self.write_at(fd, bytes(min(_ZEROS_BYTES, size - offset)), offset)
         finally:
             os.close(fd)
 

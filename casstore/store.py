@@ -4,79 +4,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
 from casstore.address import ADDRESS_BYTES, Address
 from casstore.config import Config
-from casstore.errors import ClosedError, InvalidInputError, NotFoundError, ReadOnlyError
+from casstore.errors import ClosedError, InvalidInputError, ReadOnlyError
 from casstore.format.canonical import JsonValue
-from casstore.format.settings import Settings
-from casstore.format.superblock import BACKEND_NAMES
-from casstore.osfile import OsFiles
+from casstore.format.settings import KeepRule, Settings
+from casstore.format.superblock import BACKEND_NAMES, DELTAS
 from casstore.snapshots import Change, Refs, Snapshot, Snapshots, diff_roots, log
-from casstore.storage import ContentFile, Pin, Storage
-from casstore.storage.opening import MEMORY, OpenStorage, is_store, make_store, open_memory, open_storage
-from casstore.storage.readers import live_pins
+from casstore.storage import ContentFile, Storage
+from casstore.storage.opening import MEMORY, OpenStorage, open_storage
+from casstore.storage.views import OldViews
 from casstore.tree import Nodes
+from casstore.upkeep import Progress as Progress
+from casstore.upkeep import Upkeep
 
 if TYPE_CHECKING:
     # Imported on use: opening a store and reading from it needs none of it.
-    from casstore.branches import Branch, BranchContext, MergeReport, Resolver
-    from casstore.collection import GcPlan, Stats, VerifyReport
+    from casstore.branches import Branch, BranchContext, MergeReport, Resolver, Shared, SharingReport
     from casstore.collection.bundle import AdoptReport, BundleReport
 
 State = Snapshot | Address | str
 """What names a state: a snapshot, its id (32 bytes), a ref's name, or the beginning of an id in hex."""
 
-Progress = Callable[[str, int, int | None], None]
 
-
-def open_store(
-    path: str | os.PathLike[str],
-    *,
-    create: bool = True,
-    read_only: bool = False,
-    timeout: float = 0.0,
-    config: Config | None = None,
-) -> Store:
-    """The store at ``path``, open; use it as a context manager.
-
-    Args:
-        path: A folder, or ``":memory:"`` for a store that ends with the process.
-        create: Make the store where there is none.
-        read_only: Read beside a writer, or a store that nobody writes. What is seen is the state of now, and stays.
-        timeout: Seconds to wait for another writer.
-        config: How to make and open it.
-
-    Raises:
-        NotFoundError: There is no store, and ``create`` is off or ``read_only`` on.
-        LockedError: Another process has it open for writing.
-        FormatVersionError: A store of a later format.
-        CorruptionError: Damaged beyond what an opening mends.
-        InvalidInputError: ``path`` is a folder of other things, or ``config`` does not fit the store.
-
-    *Cost*: a few milliseconds, whatever the store's size; after a crash, what was written since the last sync.
-    """
-    config = config or Config()
-    try:
-        place = os.fspath(path)
-    except TypeError:
-        raise InvalidInputError(f"{path!r} is no path; give the folder of a store, or ':memory:'.") from None
-    if place == MEMORY:
-        return Store(open_memory(config), config)
-    files = OsFiles()
-    if not is_store(place):
-        if read_only or not create:
-            raise NotFoundError(f"{place} is not a store; make one with `casstore init`.", path=place)
-        make_store(place, config, files)
-    return Store(open_storage(place, read_only=read_only, timeout=timeout, config=config, files=files), config)
-
-
-class Store:
+class Store(Upkeep):
     """An open store. Thread-safe.
 
     Attributes:
@@ -89,14 +46,24 @@ class Store:
     """
 
     def __init__(self, opened: OpenStorage, config: Config) -> None:
-        self._opened = opened
         self._closed = False
+        self._views = OldViews()
+        self._context: BranchContext | None = None
+        self._changing_view = threading.Lock()
         self.path = opened.path
         self.config = config
-        self.storage: Storage = opened.storage
-        self.nodes = Nodes(self.storage, config.cache_bytes // 4)
-        self.snapshots = Snapshots(self.storage, self.nodes)
-        self.refs = Refs(self.snapshots, config.actor)
+        self._show(opened)
+
+    def _show(self, opened: OpenStorage) -> None:
+        storage = opened.storage
+        nodes = Nodes(storage, self.config.cache_bytes // 4)
+        snapshots = Snapshots(storage, nodes)
+        refs = Refs(snapshots, self.config.actor)
+        self._opened = opened
+        self.storage: Storage = storage
+        self.nodes = nodes
+        self.snapshots = snapshots
+        self.refs = refs
         self._apply_settings(opened.settings)
 
     # -- the store as a whole
@@ -120,6 +87,7 @@ class Store:
             "chunk_min_bytes": block.chunk_min_bytes,
             "chunk_avg_bytes": block.chunk_avg_bytes,
             "chunk_max_bytes": block.chunk_max_bytes,
+            "deltas": bool(block.features & DELTAS),
             "created_ns": block.created_ns,
         }
 
@@ -128,11 +96,11 @@ class Store:
         """Quota, grace period and retention, kept in the store."""
         return self._opened.settings
 
-    def configure(self, **changes: int | None) -> Settings:
+    def configure(self, **changes: int | Sequence[KeepRule] | None) -> Settings:
         """Changes settings of the store, durably; returns them all.
 
         Args:
-            **changes: ``max_bytes`` (None is no quota), ``grace_seconds``, ``undo_keep_seconds``.
+            **changes: ``max_bytes`` (None is no quota), ``grace_seconds``, ``undo_keep_seconds``, ``retention``.
 
         Raises:
             InvalidInputError: No such setting, or no such value.
@@ -141,7 +109,7 @@ class Store:
         self._check_open()
         if self.read_only:
             raise ReadOnlyError("the store is open read-only; open it for writing to configure it.")
-        known = {"max_bytes", "grace_seconds", "undo_keep_seconds"}
+        known = {"max_bytes", "grace_seconds", "undo_keep_seconds", "retention"}
         unknown = changes.keys() - known
         if unknown:
             raise InvalidInputError(f"there is no setting {sorted(unknown)[0]!r}; use {', '.join(sorted(known))}.")
@@ -170,11 +138,49 @@ class Store:
         self._check_open()
         self.storage.sync()
 
+    def refresh(self) -> None:
+        """Lets a store that is open read-only show what is there now; one that is open for writing always does.
+
+        Snapshots, branches and open contents that came from it before go on showing what they showed; what only they
+        need is kept from the collector until they are gone. Factories that were registered stay.
+
+        Raises:
+            NotFoundError, FormatVersionError, CorruptionError, StorageError: The store cannot be opened any more; it
+                shows what it showed before.
+
+        *Cost*: that of opening it read-only: some milliseconds, and a hot cache that begins anew.
+        *Thread safety*: handles from before are not touched. A call of the store itself that runs meanwhile may meet
+        both views; where it raises ``NotFoundError`` for what was collected between them, make it again.
+        """
+        self._check_open()
+        if not self.read_only:
+            return
+        opened = open_storage(self.path, read_only=True, timeout=0.0, config=self.config, files=self._opened.files)
+        with self._changing_view:
+            if self._closed:
+                opened.close()
+                self._check_open()
+            old = self._opened
+            self._show(opened)
+            known = self._context
+            if known is not None:
+                context = self._new_context()
+                context.codecs, context.fold_keys = known.codecs, known.fold_keys
+                self._context = context
+            self._views.leave(old)
+
     def close(self) -> None:
         """Makes everything durable and gives the store up. Done twice, it does nothing."""
-        if not self._closed and not self._opened.forked:
-            self._closed = True
-            self._opened.close()
+        if self._closed or self._opened.forked:
+            return
+        self._end_auto_collect()
+        with self._changing_view:
+            done, self._closed = self._closed, True
+        if not done:
+            try:
+                self._opened.close()
+            finally:
+                self._views.close()
 
     def __enter__(self) -> Store:
         return self
@@ -294,9 +300,17 @@ class Store:
 
     # -- branches
 
-    @cached_property
+    @property
     def branches(self) -> BranchContext:
         """What all branches of this store share: factories, the pending budget."""
+        context = self._context
+        if context is None:
+            with self._changing_view:
+                context = self._context or self._new_context()
+                self._context = context
+        return context
+
+    def _new_context(self) -> BranchContext:
         from casstore.branches import BranchContext
 
         return BranchContext(self.snapshots, self.refs, self.config.pending_bytes)
@@ -347,6 +361,40 @@ class Store:
         from casstore.branches import Branch
 
         return state if isinstance(state, Branch) else self.resolve(state)
+
+    def share(self, component: object) -> Shared:
+        """A handle of a value that is encoded and held once, for any number of branches to set.
+
+        Args:
+            component: What ``branch.objects`` takes, ``codecs.Members`` apart. Equal values of equal type give the
+                same handle while it lives.
+
+        Raises:
+            FactoryError: No factory takes it.
+            InvalidInputError: It cannot be encoded.
+            QuotaExceededError: The store is read-only, so nothing that waits can make room for it.
+        """
+        from casstore.branches.sharing_handles import share
+
+        return share(self.branches, component)
+
+    def deduplicate(self, branches: Mapping[str, Branch] | Iterable[Branch], *, listed: int = 20) -> SharingReport:
+        """Makes values of branches that became equal one value in memory; no branch shows anything else than before.
+
+        Args:
+            branches: Those to look at, by name or as they come. A store does not know its branches.
+            listed: How many shared contents the report lists, the largest first.
+
+        Raises:
+            InvalidInputError: They are no branches of this store.
+
+        *Cost*: 3 to 12 µs for each key that is set, and hashing where types and sizes are equal; up to 450 bytes of
+        memory for each meanwhile.
+        *Thread safety*: beside writers; a branch that others change meanwhile is looked at again, or left as it is.
+        """
+        from casstore.branches.sharing import deduplicate
+
+        return deduplicate(self.branches, branches, listed)
 
     def prove(self, state: State | Branch, name: str) -> bytes:
         """A proof of what a state holds at ``name``, for ``casstore.verify_proof``, which needs no store.
@@ -420,80 +468,3 @@ class Store:
 
         self._check_open()
         return adopt_bundle(self.storage, self.nodes, source)
-
-    # -- upkeep
-
-    def stats(self) -> Stats:
-        """Figures of the store. Cost: one pass over the index."""
-        from casstore.collection import gather_stats
-
-        self._check_open()
-        return gather_stats(self.storage, self.snapshots, self.refs)
-
-    def pins(self) -> list[Pin]:
-        """What keeps something from the collector beside refs: live handles, and readers in other processes."""
-        self._check_open()
-        found = self.storage.pins.all()
-        if self.path != MEMORY:
-            found += [Pin("reader", None, 1, pin) for pin in sorted(live_pins(self.path))]
-        return found
-
-    def verify(self, read_data: bool = True, *, progress: Progress | None = None) -> VerifyReport:
-        """A report of a sound store.
-
-        Args:
-            read_data: Read and hash every record; without it contents must merely be there.
-            progress: Called with a phase and how many are done.
-
-        Raises:
-            CorruptionError: Something is damaged; ``report`` names everything that is.
-        """
-        from casstore.collection import verify
-
-        self._check_open()
-        return verify(self.storage, self.snapshots, self.refs, read_data=read_data, progress=progress)
-
-    def mark_damaged(self, report: VerifyReport) -> int:
-        """How many records are now marked damaged, so that putting the same content writes them again.
-
-        Reads of a writable store mark what they meet by themselves; this is for the report of a read-only opening.
-
-        Raises:
-            ReadOnlyError: The store is open read-only.
-
-        *Durability*: durable on return.
-        """
-        from casstore.collection.verify import mark_damaged
-
-        self._check_open()
-        return mark_damaged(self.storage, report)
-
-    def plan_gc(
-        self,
-        *,
-        grace_seconds: int | None = None,
-        undo_keep_seconds: int | None = None,
-        accept_refs: bool = False,
-    ) -> GcPlan:
-        """What a collection would do; ``execute`` the plan, or ``drop`` it.
-
-        Args:
-            grace_seconds: Keep what was put or hit this recently; None is the store's setting.
-            undo_keep_seconds: Keep what refs named this recently; None is the store's setting.
-            accept_refs: Collect although a rebuild over damage may have lost refs.
-
-        Raises:
-            CorruptionError: Something that must be kept is missing or damaged.
-            ReadOnlyError: The store is open read-only.
-        """
-        from casstore.collection import plan_gc
-
-        self._check_open()
-        settings = self.settings
-        return plan_gc(
-            self.snapshots,
-            self.refs,
-            grace_seconds=settings.grace_seconds if grace_seconds is None else grace_seconds,
-            undo_keep_seconds=settings.undo_keep_seconds if undo_keep_seconds is None else undo_keep_seconds,
-            accept_refs=accept_refs,
-        )

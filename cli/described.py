@@ -53,7 +53,7 @@ def conflict_row(conflict: Conflict) -> tuple[str, ...]:
 
 
 def _side_words(conflict: Conflict, entry: Entry | None) -> str:
-    if entry is None and conflict.below:
+    if entry is None and conflict.kind == "path":
         return f"directory of {format_count(len(conflict.below), 'key')}"
     return "deleted" if entry is None and conflict.base is not None else entry_words(entry)
 

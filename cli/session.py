@@ -54,6 +54,11 @@ class Call:
             raise click.UsageError("no store named; pass --store PATH or set CASSTORE_PATH.")
         return path
 
+    @property
+    def timeout_seconds(self) -> float:
+        """How long to wait for another writer."""
+        return self._session.timeout_seconds
+
     def read(self) -> Store:
         """The store, opened read-only: works beside a process that writes it."""
         import casstore

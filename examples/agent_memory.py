@@ -40,8 +40,8 @@ def observe(step: int) -> bytes:
     return random.Random(step).randbytes(3000) * (OBSERVATION_BYTES // 3000)
 
 
-def main() -> int:
-    rng = random.Random(1)
+def main(seed: int = 1) -> int:
+    rng = random.Random(seed)
     wrong = 0
     start = time.perf_counter()
     config = casstore.Config(cache_bytes=16 * 2**20, pending_bytes=8 * 2**20)

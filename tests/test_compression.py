@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from casstore.compression import MIN_COMPRESS_BYTES, compress, compress_batch, decompress
 from casstore.errors import CasstoreError, CorruptionError, FormatVersionError
-from casstore.format.kinds import MAX_RAW_BYTES, RAW, ZSTD, ZSTD_BASE, ZSTD_DICTIONARY
+from casstore.format.kinds import MAX_RAW_BYTES, RAW, ZSTD, ZSTD_DICTIONARY
 
 NOISE = random.Random(1).randbytes(100_000)
 datas = st.one_of(st.binary(max_size=300), st.builds(lambda a, n: a * n, st.binary(max_size=20), st.integers(0, 500)))
@@ -113,9 +113,7 @@ def test_raw_bytes_must_have_their_length() -> None:
         decompress(RAW, b"abc", 4)
 
 
-@pytest.mark.parametrize(
-    ("encoding", "name"), [(ZSTD_DICTIONARY, "zstd+dictionary"), (ZSTD_BASE, "zstd+base"), (9, "9")]
-)
+@pytest.mark.parametrize(("encoding", "name"), [(ZSTD_DICTIONARY, "zstd+dictionary"), (9, "9")])
 def test_later_encodings_are_refused_by_name(encoding: int, name: str) -> None:
     with pytest.raises(FormatVersionError) as caught:
         decompress(encoding, b"", 0)

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("codecs",),
     ("branches",),
     ("collection",),
-    ("store",),
+    ("store", "opening", "upkeep"),
     ("objects",),
     ("workspace",),
     ("mcts",),

@@ -8,5 +8,18 @@ from casstore.branches.context import BranchContext
 from casstore.branches.files import Files
 from casstore.branches.merging import Conflict, MergeReport, Resolver
 from casstore.branches.objects import Objects
+from casstore.branches.sharing_handles import Shared
+from casstore.branches.sharing_report import SharedContent, SharingReport
 
-__all__ = ["Branch", "BranchContext", "Conflict", "Files", "MergeReport", "Objects", "Resolver"]
+__all__ = [
+    "Branch",
+    "BranchContext",
+    "Conflict",
+    "Files",
+    "MergeReport",
+    "Objects",
+    "Resolver",
+    "Shared",
+    "SharedContent",
+    "SharingReport",
+]

@@ -159,7 +159,9 @@ class Branch:
     def _folded(self, state: State) -> Base:
         context = self._context
         with context.storage.operation():
-            return Base(context.storage, roots_of(context, context.nodes, state, keep=True))
+            base = Base(context.storage, roots_of(context, context.nodes, state, keep=True))
+        context.markers.folded(state[1].objects, state[3], base.objects)
+        return base
 
     def state_id(self) -> Address:
         """32 bytes, equal for equal files and objects, in any store. Writes nothing.

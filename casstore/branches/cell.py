@@ -90,13 +90,13 @@ class Cell:
             entry = self._entry = entry._replace(address=content_address(data))
         return entry
 
-    def store(self, storage: Storage) -> Entry:
-        """The entry, its content in the store and pinned for as long as the cell lives."""
+    def store(self, storage: Storage, like: Address | None = None) -> Entry:
+        """The entry, its content in the store and pinned for as long as the cell lives; see ``Storage.put``."""
         data = self.data
         if data is None:
             return self.entry
         with storage.operation():
-            address = storage.put(data)
+            address = storage.put(data, like)
             pin = storage.pin("content", address)
         if self._budget is None:
             self._settle(address, pin)
@@ -191,6 +191,12 @@ class PendingBudget:
             if data is not None:
                 cell._settle(address, pin)
                 self._used -= len(data)
+
+    def tidy(self) -> None:
+        """Gives back what is remembered of cells that hold no bytes any more, after many of them went at once."""
+        with self._lock:
+            self._drain()
+            self._purge()
 
     def _purge(self) -> None:
         """Forgets cells that hold no bytes any more: values that are set and replaced may never fill the budget."""

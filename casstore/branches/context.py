@@ -8,6 +8,8 @@ from typing import Final
 
 from casstore.address import Address
 from casstore.branches.cell import PendingBudget
+from casstore.branches.markers import Markers
+from casstore.branches.sharing_handles import SharedTable
 from casstore.codecs import Registry, default_registry
 from casstore.errors import ClosedError
 from casstore.format.entry import Entry
@@ -29,7 +31,19 @@ MEMO_KEYS: Final = 16_384
 class BranchContext:
     """Shared by all branches of one store."""
 
-    __slots__ = ("_memos", "budget", "codecs", "fold_keys", "locks", "nodes", "refs", "snapshots", "storage")
+    __slots__ = (
+        "_memos",
+        "budget",
+        "codecs",
+        "fold_keys",
+        "locks",
+        "markers",
+        "nodes",
+        "refs",
+        "shared",
+        "snapshots",
+        "storage",
+    )
 
     def __init__(self, snapshots: Snapshots, refs: Refs, pending_bytes: int) -> None:
         self.snapshots = snapshots
@@ -38,7 +52,9 @@ class BranchContext:
         self.refs = refs
         self.codecs: Registry = Registry(default_registry())
         self.budget = PendingBudget(self.storage, pending_bytes)
+        self.shared = SharedTable()
         self.fold_keys = DEFAULT_FOLD_KEYS
+        self.markers = Markers()
         self._memos: dict[Address, dict[str, Entry | None]] = {}
         self.locks = tuple(threading.RLock() for _ in range(_STRIPES))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta, _Miss, ancestors
 from casstore.branches.keyed import FILES_SLOT, Keyed, begins, check_key, kind_of
+from casstore.branches.sharing_handles import Shared
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.format.entry import (
     DIRECTORY,
@@ -80,16 +81,20 @@ class Files(Keyed[bytes]):
             return False
         return found is not None and kind_of(found) <= EXECUTABLE
 
-    def __setitem__(self, key: str, value: bytes) -> None:
-        if not isinstance(value, (bytes, bytearray, memoryview)):
+    def __setitem__(self, key: str, value: bytes | Shared) -> None:
+        shared = value if isinstance(value, Shared) else None
+        if shared is None and not isinstance(value, (bytes, bytearray, memoryview)):
             raise InvalidInputError(f"a file's content is bytes, not {type(value).__qualname__}; encode text first.")
         check_key(key)
-        data = bytes(value)
+        data = b"" if isinstance(value, Shared) else bytes(value)
         branch = self._branch
         with branch._lock():
             state = self._state()
             old = self._find(state, key)
             executable = old is not None and kind_of(old) == EXECUTABLE
+            if shared is not None:
+                self._put(state, key, shared.as_file(branch._context, executable), old)
+                return
             size = len(data)
             entry = file_entry(size, None, data if size <= INLINE_BYTES else None, executable)
             self._put(state, key, branch._context.budget.cell(entry, data), old)

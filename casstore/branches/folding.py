@@ -13,7 +13,8 @@ from casstore.format.node import Node, decode_node
 from casstore.format.posix import posix_key
 from casstore.format.snapshot import FILES, OBJECTS, POSIX
 from casstore.snapshots import encode_key
-from casstore.tree import Nodes, Root, apply, lookup, scan
+from casstore.storage.deltas import MIN_BYTES
+from casstore.tree import Nodes, Root, apply, contents_of, lookup, scan
 
 if TYPE_CHECKING:
     from casstore.branches.branch import State
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from casstore.branches.context import BranchContext
 
 Edit = tuple[bytes, Entry | None]
+Previous = Callable[[bytes], Address | None]
 
 
 class ScratchNodes(Nodes):
@@ -48,6 +50,9 @@ class ScratchNodes(Nodes):
         found = self.fresh.get(address)
         return self._below.read(address) if found is None else found
 
+    def rely_on(self, root: Address) -> None:
+        """Nothing: what is made here is not kept."""
+
     def put(self, encoded: bytes) -> Address:
         address = node_address(encoded)
         if address not in self.fresh:
@@ -60,14 +65,16 @@ class ScratchNodes(Nodes):
         return address
 
 
-def edits_of(nodes: Nodes, root: Root, delta: Delta, store: Callable[[Cell], Entry]) -> list[Edit]:
+def edits_of(nodes: Nodes, root: Root, delta: Delta, store: Callable[[Cell, bytes, Previous], Entry]) -> list[Edit]:
     """The edits that a delta makes to ``root``, in key order; prefix marks are expanded here."""
     edits: dict[bytes, Entry | None] = {}
     for mark in delta.marks:
         for key, _ in scan(nodes, root, prefix=encode_key(mark)):
             edits[key] = None
+    previous = contents_of(nodes, root)
     for name, cell in delta.keys.items():
-        edits[encode_key(name)] = None if cell is None else store(cell)
+        key = encode_key(name)
+        edits[key] = None if cell is None else store(cell, key, previous)
     return sorted(edits.items())
 
 
@@ -83,8 +90,12 @@ def roots_of(context: BranchContext, nodes: Nodes, state: State, *, keep: bool) 
     base, files, objects = state[1], state[2], state[3]
     storage = context.storage
 
-    def store(cell: Cell) -> Entry:
-        return cell.store(storage) if keep else cell.addressed()
+    def store(cell: Cell, key: bytes, previous: Previous) -> Entry:
+        if not keep:
+            return cell.addressed()
+        data = cell.data
+        # The look-up is not for nothing: the edit will read the same nodes.
+        return cell.store(storage, None if data is None or len(data) < MIN_BYTES else previous(key))
 
     roots = dict(base.roots)
     if files:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Literal
 from casstore.address import Address
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta
+from casstore.branches.keyed import begins
+from casstore.codecs.members import is_members
 from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import Entry
 from casstore.format.snapshot import FILES, OBJECTS
 from casstore.snapshots import Snapshot, best_common_ancestors, decode_key
+from casstore.tree.merge import MEMBERS, merge
 from casstore.tree.merge import Choice as TreeChoice
 from casstore.tree.merge import Conflict as TreeConflict
-from casstore.tree.merge import merge
 
 if TYPE_CHECKING:
     from casstore.branches.branch import Branch, State
@@ -27,12 +29,16 @@ class Conflict:
     """Changes of one key that cannot both stand.
 
     Attributes:
-        key: Root and key, as ``"files/src/a.py"``; of a ``"path"`` conflict, the one that is a file on one side.
+        key: Root and key, as ``"files/src/a.py"``; of a ``"path"`` conflict, the one that is a file on one side; of a
+            ``"members"`` conflict, the one that is a ``Members`` on one side.
         base: What it mapped to before; None where it was absent.
         ours: What it maps to in the branch that is merged into.
         theirs: What it maps to in the other state.
-        kind: ``"content"``, or ``"path"`` where one side has a file in the place of the other's directory.
-        below: Of a ``"path"`` conflict, the keys that the side with the directory has there.
+        kind: ``"content"``; ``"path"`` where one side has a file in the place of the other's directory; ``"members"``
+            where a key is a ``Members`` on one side and something else or gone on the other, and both changed
+            something at or below it. A side stands for the key and all its members then, never for a part of them.
+        below: Of a ``"path"`` conflict, the keys that the side with the directory has there; of a ``"members"``
+            conflict, the keys below in which the sides differ.
     """
 
     key: str
@@ -44,7 +50,8 @@ class Conflict:
 
 
 Choice = Literal["ours", "theirs"] | Entry | Conflict | None
-"""A side, an entry, None for "gone", or the conflict itself to leave it open."""
+"""A side, an entry, None for "gone", or the conflict itself to leave it open. Of a ``"members"`` conflict, an entry or
+None takes all that is below the key away, but for the marker itself, which stands for the side that has it."""
 
 Resolver = Literal["ours", "theirs"] | Callable[[Conflict], Choice]
 """A side for all conflicts, or a function that decides each."""
@@ -102,8 +109,17 @@ def merge_into(
 
     open_conflicts: list[Conflict] = []
     changes: list[tuple[int, bytes, Entry | None]] = []
+    emptied: list[str] = []
     for name, slot in ((FILES, 2), (OBJECTS, 3)):
-        result = merge(scratch, base_roots.get(name), ours.get(name), theirs.get(name), tree=name == FILES)
+        tree = name == FILES
+        result = merge(
+            scratch,
+            base_roots.get(name),
+            ours.get(name),
+            theirs.get(name),
+            tree=tree,
+            owns=None if tree else is_members,
+        )
 
         def choose(raw: TreeConflict, name: str = name) -> TreeChoice:
             conflict = Conflict(
@@ -118,6 +134,10 @@ def merge_into(
             if isinstance(choice, Conflict):
                 open_conflicts.append(conflict)
                 return raw
+            if raw.kind == MEMBERS and choice not in ("ours", "theirs"):
+                if isinstance(choice, Entry) and is_members(choice):
+                    return "ours" if is_members(raw.ours) else "theirs"
+                emptied.append(decode_key(raw.key) + "/")
             return choice
 
         changes += [(slot, key, entry) for key, entry in result.resolve(choose)]
@@ -125,6 +145,10 @@ def merge_into(
         return MergeReport(base_ids, 0, tuple(open_conflicts))
     deltas: dict[int, Delta] = {2: state[2], 3: state[3]}
     roots = {2: state[1].files, 3: state[1].objects}
+    for prefix in emptied:
+        # Also what both sides have there: it would belong to nothing.
+        in_base = begins(context.nodes, roots[3], prefix)
+        deltas[3] = deltas[3].without_prefix(prefix, in_base=in_base)
     # Deletions first: a file that goes makes room for a directory of its name.
     for slot, key, entry in sorted(changes, key=lambda change: change[2] is not None):
         name = decode_key(key)

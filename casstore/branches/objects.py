@@ -15,16 +15,20 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from casstore.branches.cell import Cell
-from casstore.branches.delta import MISS, Delta, _Miss
+from casstore.branches.delta import MISS, Delta
 from casstore.branches.keyed import OBJECTS_SLOT, Keyed, begins, check_key
+from casstore.branches.markers import is_marker
+from casstore.branches.sharing_handles import Shared
 from casstore.codecs.members import MEMBERS_ENTRY, MEMBERS_TYPE, Members, is_members
 from casstore.errors import InvalidInputError, NotFoundError
-from casstore.format.entry import INLINE_BYTES, OBJECT, SNAPSHOT, Entry, object_entry
+from casstore.format.entry import INLINE_BYTES, OBJECT, SNAPSHOT, Entry
 from casstore.snapshots import encode_key
 from casstore.tree import Root, Summary, lookup
 
 if TYPE_CHECKING:
     from casstore.branches.branch import State
+
+_make = tuple.__new__
 
 
 class Objects(Keyed[Any]):
@@ -80,6 +84,20 @@ class Objects(Keyed[Any]):
             raise self._missing(key)
         return self._value(state, key, found)
 
+    def settled(self, key: str) -> Entry | None:
+        """What ``key`` maps to, by which it can be read from the store; None where its content waits in memory yet.
+
+        Raises:
+            NotFoundError: Nothing has that key.
+        """
+        found = self._find(self._state(), key)
+        if found is None:
+            raise self._missing(key)
+        if not isinstance(found, Cell):
+            return found
+        # In this order: once the bytes are gone, the entry has its address.
+        return None if found.data is not None else found.entry
+
     def open(self, key: str) -> Any:
         """A view of a value that is not loaded: of an array, one whose slices read only the chunks they need.
 
@@ -132,10 +150,14 @@ class Objects(Keyed[Any]):
 
     def _encoded(self, value: Any) -> Cell:
         context = self._branch._context
+        if type(value) is Shared:
+            return value.as_object(context)
         type_id, version, data = context.codecs.encode(value)
         size = len(data)
-        entry = object_entry(type_id, version, size, None, data if size <= INLINE_BYTES else None)
-        return context.budget.cell(entry, data)
+        inline = data if size <= INLINE_BYTES else None
+        # As ``object_entry`` makes it, without a function of Python's for it.
+        entry: Entry = _make(Entry, (OBJECT, size, None, inline, type_id, version))
+        return Cell(entry) if inline is not None else context.budget.cell(entry, data)
 
     def _cells_of(self, key: str, members: Members) -> Iterator[tuple[str, Cell]]:
         """The key of a ``Members`` and those below it, with what they are to map to."""
@@ -161,12 +183,14 @@ class Objects(Keyed[Any]):
         return delta.without_prefix(key + "/", in_base=in_base) if in_base or key in delta.folders else delta
 
     def _holds_members(self, state: State, key: str) -> bool:
-        found = state[OBJECTS_SLOT].keys.get(key, MISS)
-        if isinstance(found, Cell):
-            # A marker has no bytes that wait.
-            return found.data is None and is_members(found.entry)
-        if not isinstance(found, _Miss):
-            return False
+        delta = state[OBJECTS_SLOT]
+        found = delta.keys.get(key, MISS)
+        if found is not MISS:
+            return isinstance(found, Cell) and is_marker(found)
+        context = self._branch._context
+        markers = context.markers.of(context.nodes, state[1].objects)
+        if markers is not None:
+            return key in markers and not delta.is_marked(key)
         base = self._find(state, key)
         return isinstance(base, Entry) and is_members(base)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from casstore.codecs.arrays import HEADER_BYTES, parse_header
+from casstore.codecs.arrays import HEADER_BYTES, check_items, parse_header
 from casstore.errors import ClosedError, CorruptionError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ class ArrayView:
             block = one[first : first + step]
             file.seek(base + block.start * stride)
             read = numpy.frombuffer(_read(file, (block[-1] + 1 - block.start) * stride), self.dtype)
+            check_items(read)
             rows = read.reshape(-1, *self.shape[axis + 1 :])
             into[first : first + len(block)] = rows[(slice(None, None, one.step), *rest)]
 
@@ -170,6 +171,7 @@ class ArrayView:
             if not taken:
                 raise _short()
             done += taken
+        check_items(found)
         return found
 
     def _stride(self, axis: int) -> int:

@@ -9,7 +9,7 @@
          2      1  bytes per item
          3      1  number of dimensions, 0 … 32
          4  8 × n  length of each dimension, little-endian
-         …      …  items
+         …      …  items; a boolean is 0 or 1
 
 NumPy is imported on use only.
 """
@@ -34,6 +34,8 @@ _ITEM_BYTES: Final = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 
 _HEAD = struct.Struct("<BcBB")
 HEADER_BYTES: Final = _HEAD.size + 8 * MAX_DIMENSIONS
 """The longest header."""
+
+MAX_ARRAY_BYTES: Final = 2**63 - 1
 
 _ARRAY_BYTES: Final = 128
 """What an array takes beside its items."""
@@ -61,6 +63,7 @@ class ArrayFactory:
 
         kind, item_bytes, shape, start = read_header(data)
         array = numpy.frombuffer(data, dtype=f"<{kind}{item_bytes}", offset=start)
+        check_items(array)
         return array.reshape(shape)
 
     def estimate_size(self, entry: Entry) -> int:
@@ -96,4 +99,17 @@ def parse_header(data: bytes, size: int) -> tuple[str, int, tuple[int, ...], int
     shape: tuple[int, ...] = struct.unpack_from(f"<{dimensions}Q", data, _HEAD.size)
     if math.prod(shape) * item_bytes != size - start:
         raise CorruptionError("an array's items do not fill its shape.")
+    # Lengths beside a 0 say nothing of the size, and NumPy takes no larger ones.
+    if math.prod(length or 1 for length in shape) * item_bytes > MAX_ARRAY_BYTES:
+        raise CorruptionError("an array's shape is too large.")
     return kind, item_bytes, shape, start
+
+
+def check_items(array: numpy.ndarray[Any, Any]) -> None:
+    """Refuses booleans that are neither 0 nor 1, which NumPy takes for one or the other. Cost: one pass over them.
+
+    Raises:
+        CorruptionError: There are some.
+    """
+    if array.dtype.kind == "b" and array.size and array.view("u1").max() > 1:
+        raise CorruptionError("an array of booleans holds something else; run `casstore verify`.")

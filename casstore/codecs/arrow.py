@@ -53,12 +53,33 @@ class ArrowFactory:
             table = arrow.ipc.open_stream(source).read_all()
             # Without this, offsets of somebody else's making would be followed wherever they point.
             table.validate(full=True)
-        except (arrow.ArrowException, OSError, struct.error) as error:
+            _check_fields(table.schema)
+        except (arrow.ArrowException, OSError, struct.error, ValueError) as error:
+            # pyarrow lets some of its checks end in a plain ValueError, names that are no UTF-8 among them.
             raise CorruptionError(f"not an Arrow content: {error}; run `casstore verify`.") from None
         return table
 
     def estimate_size(self, entry: Entry) -> int:
         return _TABLE_BYTES + entry.size
+
+
+def _check_fields(schema: pyarrow.Schema) -> None:
+    """Refuses names and types that casstore never writes, and that fail, or end the process, where they are used.
+
+    Raises:
+        CorruptionError: A type has no canonical layout, or a field of nulls alone is said to hold none.
+        UnicodeDecodeError: A name is no UTF-8.
+    """
+    from casstore.codecs.arrow_layout import types_within
+
+    is_null = _pyarrow().types.is_null
+    waiting = list(schema)
+    while waiting:
+        field = waiting.pop()
+        within = types_within(field.type)
+        if within is None or field.name is None or (is_null(field.type) and not field.nullable):
+            raise CorruptionError("an Arrow content has a column as casstore never writes it; run `casstore verify`.")
+        waiting += within
 
 
 def is_compressed(metadata: bytes, kind: str) -> bool:

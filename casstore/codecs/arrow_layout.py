@@ -52,6 +52,34 @@ def canonical_batch(table: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def types_within(kind: Any) -> list[Any] | None:
+    """The fields of a type that has a canonical layout; None for any other type (unions, views, maps, extensions …)."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return [pa.field("values", kind.value_type)]
+    if types.is_struct(kind):
+        return [kind.field(place) for place in range(kind.num_fields)]
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return [kind.value_field]
+    if types.is_null(kind) or types.is_string(kind) or types.is_binary(kind):
+        return []
+    if types.is_large_string(kind) or types.is_large_binary(kind):
+        return []
+    # Two old intervals have a width and no class in pyarrow.
+    named = str(kind) not in ("month_interval", "day_time_interval")
+    return [] if named and _has_width(kind) else None
+
+
+def _has_width(kind: Any) -> bool:
+    """Whether all items of a type have one width, and it is neither a union nor an extension."""
+    if pa.types.is_union(kind) or isinstance(kind, pa.BaseExtensionType):
+        return False
+    try:
+        return int(kind.bit_width) >= 0
+    except ValueError:
+        return False
+
+
 def _sorted(metadata: Any) -> Any:
     return None if not metadata else dict(sorted(metadata.items()))
 

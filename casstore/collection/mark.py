@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Mark: which records something leads to.
 
-One bit per record. Whoever marks follows typed references (a snapshot's roots and parents, a node's children, contents
-and snapshots, a list's pieces), skips what is marked already, and stops at the first thing that is missing or damaged:
-nothing may be deleted on the strength of half a mark.
+One bit per record, and one in a map of their own for the bases of deltas. Whoever marks follows typed references (a
+snapshot's roots and parents, a node's children, contents and snapshots, a list's pieces), skips what is marked already,
+and stops at the first thing that is missing or damaged: nothing may be deleted on the strength of half a mark.
 """
 
 from __future__ import annotations
@@ -33,15 +33,20 @@ class Marker:
         storage: The store's storage.
         shallow: Tells the snapshots whose parents were given up on purpose.
         tolerant: Steps over what is missing or damaged; for keeping more than must be kept, never for less.
+
+    Attributes:
+        bitmap: What the roots lead to.
+        bases: The bases of deltas among that; some may be in ``bitmap`` too.
     """
 
-    __slots__ = ("_shallow", "_storage", "_tolerant", "bitmap")
+    __slots__ = ("_shallow", "_storage", "_tolerant", "bases", "bitmap")
 
     def __init__(self, storage: Storage, shallow: Callable[[Address], bool], *, tolerant: bool = False) -> None:
         self._storage = storage
         self._tolerant = tolerant
         self._shallow = shallow
         self.bitmap = Bitmap()
+        self.bases = Bitmap()
 
     def mark(self, roots: Iterable[Reference]) -> None:
         """Marks the roots and all below them.
@@ -76,9 +81,31 @@ class Marker:
                 "nothing was deleted. Run `casstore verify`.",
                 address=address,
             )
-        if self.bitmap.add(entry.segment, entry.ordinal) and entry.kind not in (CHUNK, EVENT):
-            return self._below(entry.kind, address)
+        if self.bitmap.add(entry.segment, entry.ordinal):
+            if entry.base is not None:
+                self.mark_base(address, entry.base)
+            elif entry.kind not in (CHUNK, EVENT):
+                return self._below(entry.kind, address)
         return []
+
+    def mark_base(self, address: Address, base: Address) -> None:
+        """Marks what the delta ``address`` is stored against.
+
+        Raises:
+            CorruptionError: It is missing.
+        """
+        entry = self._storage.backend.find(base)
+        # More than one step is rare (see ``storage.deltas``) and ends where a record was marked before.
+        while entry is not None and self.bases.add(entry.segment, entry.ordinal):
+            if entry.base is None:
+                return
+            entry = self._storage.backend.find(entry.base)
+        if entry is None and not self._tolerant:
+            raise CorruptionError(
+                f"{address.hex()} is stored against {base.hex()}, which is missing; nothing was deleted. "
+                "Run `casstore verify`.",
+                address=address,
+            )
 
     def _below(self, kind: int, address: Address) -> list[Reference]:
         raw = self._storage.get_record(kind, address)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-from casstore.address import event_address
+from casstore.address import Address, event_address
 from casstore.collection.mark import Reference
 from casstore.format.event import HISTORY_CUT, RefMove, decode_ref_move, parse_event
 from casstore.format.index_entry import EVENT_KEY, HISTORY
@@ -15,13 +16,58 @@ from casstore.format.kinds import EVENT, SNAPSHOT
 from casstore.snapshots import Refs
 from casstore.storage import Storage
 
+REFS: Final = "refs"
+HISTORIES: Final = "history"
+EVENTS: Final = "events"
+PINS: Final = "pins"
+
+_PIN_WORDS: Final = {
+    "root": "live branch or view",
+    "snapshot": "snapshot handle",
+    "content": "open content, or value of a branch",
+    "workspace": "look at a workspace",
+    "plan": "plan of a switch",
+}
+"""What a pin is for → who holds it, in words; other pins say so themselves."""
+
+
+class Root(NamedTuple):
+    """One root.
+
+    Attributes:
+        sort: ``"refs"``, ``"history"``, ``"events"`` or ``"pins"``.
+        name: The ref; for a pin who holds it; for an event its type.
+        kind: Kind of the record.
+        address: 32 bytes.
+        number: Number of the move or event; of a pin, how many handles there are.
+        until_ns: When it stops keeping anything, nanoseconds since 1970; None where no clock ends it.
+    """
+
+    sort: str
+    name: str
+    kind: int
+    address: Address
+    number: int = 0
+    until_ns: int | None = None
+
+    @property
+    def label(self) -> str:
+        """As people read it: ``ref main``, ``history main@12``, ``live branch``."""
+        if self.sort == REFS:
+            return f"ref {self.name}"
+        if self.sort == HISTORIES:
+            return f"history {self.name}@{self.number}"
+        if self.sort == EVENTS:
+            return f"event {self.number} ({self.name})"
+        return f"{self.name} ({self.number})" if self.number > 1 else self.name
+
 
 @dataclass(slots=True)
 class Roots:
     """What a mark starts from.
 
     Attributes:
-        references: Kinds and addresses.
+        named: Every root.
         counts: How many there are of each sort.
         cut: Moves of refs with a number up to this keep nothing any more.
         known_cut: The cut that an earlier collection recorded.
@@ -29,36 +75,41 @@ class Roots:
         superseded: Index keys of earlier cuts that say nothing any more.
     """
 
-    references: list[Reference] = field(default_factory=list)
+    named: list[Root] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     cut: int = 0
     known_cut: int = 0
     expired: list[bytes] = field(default_factory=list)
     superseded: list[bytes] = field(default_factory=list)
 
-    def add(self, sort: str, reference: Reference) -> None:
+    @property
+    def references(self) -> list[Reference]:
+        """Kinds and addresses."""
+        return [(root.kind, root.address) for root in self.named]
+
+    def add(self, root: Root) -> None:
         """One more root."""
-        self.references.append(reference)
-        self.counts[sort] += 1
+        self.named.append(root)
+        self.counts[root.sort] += 1
 
 
 def gather_roots(storage: Storage, refs: Refs, undo_keep_seconds: int) -> Roots:
     """Everything that must stay with all below it, as of now."""
     roots = Roots()
-    for _, snapshot in refs.ids():
-        roots.add("refs", (SNAPSHOT, snapshot))
+    for name, snapshot in refs.ids():
+        roots.add(Root(REFS, name, SNAPSHOT, snapshot))
     cuts = _find_events(storage, roots)
     roots.known_cut = cuts[-1][0] if cuts else 0
-    _add_history(storage, roots, time.time_ns() - undo_keep_seconds * 1_000_000_000)
+    _add_history(storage, roots, undo_keep_seconds * 1_000_000_000)
     if cuts and roots.cut == roots.known_cut:
         # The one that reaches farthest stands for all others; a new one will stand for it too.
-        _, _, payload = cuts.pop()
-        roots.add("events", (EVENT, event_address(payload)))
+        upto, _, payload = cuts.pop()
+        roots.add(Root(EVENTS, HISTORY_CUT, EVENT, event_address(payload), upto))
     roots.superseded = [key for _, key, _ in cuts]
     for pin in storage.pins.all():
         entry = None if pin.address is None else storage.backend.find(pin.address)
         if pin.address is not None and entry is not None:
-            roots.add("pins", (entry.kind, pin.address))
+            roots.add(Root(PINS, _PIN_WORDS.get(pin.what, pin.what), entry.kind, pin.address, pin.count))
     return roots
 
 
@@ -71,12 +122,15 @@ def _find_events(storage: Storage, roots: Roots) -> list[tuple[int, bytes, bytes
         if members["type"] == HISTORY_CUT and isinstance(upto, int):
             cuts.append((upto, key, payload))
         else:
-            roots.add("events", (EVENT, event_address(payload)))
+            number = members["number"]
+            number = number if isinstance(number, int) else 0
+            roots.add(Root(EVENTS, str(members["type"]), EVENT, event_address(payload), number))
     return sorted(cuts)
 
 
-def _add_history(storage: Storage, roots: Roots, oldest_ns: int) -> None:
+def _add_history(storage: Storage, roots: Roots, keep_ns: int) -> None:
     backend = storage.backend
+    oldest_ns = time.time_ns() - keep_ns
     moves: list[tuple[bytes, bytes, RefMove]] = []
     for key, payload in backend.facts(HISTORY):
         moves.append((key, payload, decode_ref_move(payload)))
@@ -89,14 +143,17 @@ def _add_history(storage: Storage, roots: Roots, oldest_ns: int) -> None:
                 break
             roots.cut = move.number
     latest = {move.name: move.number for _, _, move in moves}
+    until_ns = 0
     for key, payload, move in moves:
         young = move.number > roots.cut
         if young or move.number == latest[move.name]:
             # The latest move of each name says, also after a rebuild, what the ref names or that it is gone.
-            roots.add("events", (EVENT, event_address(payload)))
+            roots.add(Root(EVENTS, f"move of {move.name}", EVENT, event_address(payload), move.number))
         else:
             roots.expired.append(key)
         if young:
+            # No move expires before all that came before it.
+            until_ns = max(until_ns, move.time_ns + keep_ns)
             for snapshot in (move.old, move.new):
                 if snapshot is not None and backend.find(snapshot) is not None:
-                    roots.add("history", (SNAPSHOT, snapshot))
+                    roots.add(Root(HISTORIES, move.name, SNAPSHOT, snapshot, move.number, until_ns))

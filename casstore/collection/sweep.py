@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The sweep: deletes what the mark did not reach, and gives the space back.
+"""The sweep: deletes what the survey found dead, and gives the space back.
 
 The watch that the plan opened stays open until the sweep ends: what is put meanwhile is new and live, what a dedup hit
-meets is live, and so is all below them. Decisions and deletions are made under the write lock, and a writer that hit
-something looks again behind that lock. What refers to others goes in one step, before any chunk: a writer that hits a
-node, a list or a snapshot finds it gone, or whole down to the last chunk, never with a part of it deleted. All lists
-go in one batch: no crash leaves a list in place of which the pieces are gone, which a later put would take for the
-content.
+meets is live, and so is all below it. What refers to others is *doomed* in one step, under the write lock: from then on
+no hit can revive it, and who meets it writes it anew. So a node, a list or a snapshot that a writer can rely on is
+whole, down to the last chunk, however long the deleting takes. Chunks can be revived until they go.
+
+Deleting takes the lock for a few hundred records at a time, and pauses in between. A crash may leave a dead list in
+place of which the pieces are gone: a fact in the index says that a sweep was under way, and a store that was left so
+trusts no list until a collection has ended (``Backend.doubtful``).
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,34 +21,28 @@ from typing import Final
 
 from casstore.address import Address, event_address
 from casstore.collection.caches import drop_stale_caches
+from casstore.collection.full import make_full
 from casstore.collection.mark import Marker
 from casstore.collection.roots import Roots
+from casstore.collection.survey import PARENTS, Addresses, Survey, Tally
 from casstore.errors import ConflictError
 from casstore.format.event import encode_history_cut, encode_refs_accepted, event_facts
-from casstore.format.index_entry import SUSPECT, IndexEntry
-from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, NODE, SNAPSHOT
+from casstore.format.index_entry import SUSPECT, SWEEPING, IndexEntry
+from casstore.format.kinds import CHUNK, EVENT
 from casstore.snapshots import Snapshots
+from casstore.storage.give_way import give_way
+from casstore.storage.watch import Watch
 
 Progress = Callable[[str, int, int | None], None]
 
-_BATCH: Final = 1000
-_NODE_BATCH: Final = 20_000
-_ORDER: Final = (SNAPSHOT, EVENT, NODE, CHUNK_LIST)
+_BATCH: Final = 256
+"""Records that are deleted while other writers wait: about a millisecond."""
+_FEW: Final = 64
+"""So few records to mark that it can be done while they wait."""
+_ROUNDS: Final = 5
+"""How often what was written meanwhile is marked before writers must wait for the rest."""
 COMPACT_SHARE: Final = 0.1
 """A segment is compacted when at least this share of its bytes is dead."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """A number of objects, and the bytes of their records."""
-
-    objects: int = 0
-    bytes: int = 0
-
-    def add(self, entry: IndexEntry) -> None:
-        """Counts one object."""
-        self.objects += 1
-        self.bytes += entry.record_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,46 +65,65 @@ class GcReport:
 
 
 class Sweep:
-    """What a plan holds until it is executed or dropped."""
+    """What a plan holds until it is executed or dropped.
+
+    Args:
+        snapshots: The store's.
+        survey: What stays and what may go, as of the plan.
+        shallow: Tells the snapshots whose parents were given up.
+        watches: All that were open when the plan was made, its own among them: operations that run now may end before
+            the plan is executed, and what they put is kept even so.
+        roots: What the survey started from.
+        oldest: Stamp, in seconds since 1970; what was used later is too young to go.
+        sweeps: ``Backend.sweeps`` from before the survey.
+        stack: What to close when the plan ends.
+        accept_refs: Whether the refs are taken as they are after a rebuild over damage.
+    """
 
     __slots__ = (
         "_accept_refs",
         "_expanded",
+        "_lengths",
         "_marker",
-        "_nodes",
         "_oldest",
         "_roots",
+        "_snapshots",
         "_stack",
+        "_start",
         "_storage",
+        "_sweeps",
         "_watches",
-        "_young",
+        "survey",
     )
 
     def __init__(
         self,
         snapshots: Snapshots,
-        marker: Marker,
+        survey: Survey,
+        shallow: Callable[[Address], bool],
+        watches: Sequence[Watch],
         roots: Roots,
-        grace_seconds: int,
+        oldest: int,
+        sweeps: int,
         stack: ExitStack,
         accept_refs: bool,
     ) -> None:
+        self._snapshots = snapshots
         self._storage = snapshots.storage
-        self._nodes = snapshots.nodes
-        self._marker = marker
+        self.survey = survey
+        self._watches = tuple(watches)
         self._roots = roots
-        # Operations that run now may end before the plan is executed: what they put is kept even so. What begins later
-        # is seen by the plan's own watch, which is among these.
-        self._watches = tuple(self._storage.backend.watches())
-        # Stamps are whole seconds, rounded down.
-        self._oldest = int(time.time()) - grace_seconds - bool(grace_seconds)
+        self._oldest = oldest
         self._stack = stack
         self._accept_refs = accept_refs
         self._expanded: set[Address] = set()
-        self._young = Marker(self._storage, lambda snapshot: False, tolerant=True)
-        self.mark_watched()
-        self._young.bitmap.update(marker.bitmap)
-        self.find_dead()
+        self._sweeps = sweeps
+        # The plan's own watch is the latest.
+        self._start = max(watch.start for watch in watches)
+        # What lies behind these is new.
+        self._lengths = {info.segment: info.total_bytes for info in self._storage.backend.segments()}
+        self._marker = Marker(self._storage, shallow)
+        self._marker.bitmap, self._marker.bases = survey.live, survey.live_bases
 
     def close(self) -> None:
         """Ends the watch."""
@@ -117,55 +131,70 @@ class Sweep:
 
     # -- what is kept
 
-    def mark_watched(self) -> None:
-        """Marks what pins, running operations and other threads rely on, with all below it."""
+    def mark_watched(self) -> int:
+        """Marks what pins, running operations and other threads rely on, with all below it; how many were not yet.
+
+        What is newer than the plan needs no mark: who made it put or met all below it, which was told one by one.
+
+        Raises:
+            CorruptionError: Something below is missing or damaged.
+        """
         find = self._storage.backend.find
         expanded = self._expanded
         found: set[Address] = set()
         for watch in self._watches:
             found |= watch.parents - expanded
-            self._marker.bitmap.update(watch.chunks)
         for pin in self._storage.pins.all():
             if pin.address is not None and pin.address not in expanded:
                 found.add(pin.address)
+        count = 0
         for address in found:
             entry = find(address)
             if entry is not None:
                 expanded.add(address)
-                self._marker.mark([(entry.kind, address)])
-
-    def find_dead(self) -> dict[int, list[Address]]:
-        """What refers to others and may go, by kind; marks what lies below all that is kept.
-
-        A later hit on a record that is kept for its age, or is new, relies on all below it. What is marked after it
-        was listed is among the results too.
-        """
-        young = self._young
-        dead: dict[int, list[Address]] = {kind: [] for kind in _ORDER}
-        for address, entry in self._storage.backend.scan():
-            if entry.kind == CHUNK or (entry.segment, entry.ordinal) in young.bitmap:
-                continue
-            if not self.is_kept(entry):
-                dead[entry.kind].append(address)
-            elif entry.kind != EVENT:
-                young.mark([(entry.kind, address)])
-        return dead
-
-    def is_reached(self, entry: IndexEntry) -> bool:
-        """Whether a root or a running operation leads to the record."""
-        segment, ordinal = record = (entry.segment, entry.ordinal)
-        if record in self._marker.bitmap:
-            return True
-        for watch in self._watches:  # noqa: SIM110  (a generator would cost more than all it asks)
-            if watch.is_new(segment, ordinal) or record in watch.chunks:
-                return True
-        return False
+                if (entry.segment, entry.ordinal) < self._start:
+                    self._marker.mark([(entry.kind, address)])
+                    count += 1
+        return count
 
     def is_kept(self, entry: IndexEntry) -> bool:
         """Whether the record stays, for whatever reason."""
+        survey = self.survey
+        record = (entry.segment, entry.ordinal)
         return (
-            entry.stamp > self._oldest or self.is_reached(entry) or (entry.segment, entry.ordinal) in self._young.bitmap
+            entry.stamp > self._oldest
+            or record in survey.live
+            or record in survey.young
+            or record in survey.live_bases
+            or record in survey.young_bases
+            or self._is_watched(record)
         )
+
+    def _is_watched(self, record: tuple[int, int]) -> bool:
+        for watch in self._watches:  # noqa: SIM110  (a generator would cost more than all it asks)
+            if watch.is_new(*record) or record in watch.chunks:
+                return True
+        return False
+
+    def is_only_a_base(self, entry: IndexEntry) -> bool:
+        """Whether nothing but deltas keeps the record."""
+        record = (entry.segment, entry.ordinal)
+        survey = self.survey
+        if entry.stamp > self._oldest or record in survey.live or record in survey.young:
+            return False
+        return not self._is_watched(record)
+
+    def give_up(self, delta: IndexEntry, base: IndexEntry) -> None:
+        """A delta was written anew in full; who relies on its base from now on says so by a hit."""
+        survey = self.survey
+        survey.live_bases.discard(base.segment, base.ordinal)
+        survey.young_bases.discard(base.segment, base.ordinal)
+        for entry in (delta, base):
+            survey.kept_bytes[entry.segment] -= entry.record_bytes
+
+    def _is_doomed(self, entry: IndexEntry) -> bool:
+        """Whether a record that refers to others goes: nothing can revive it any more."""
+        return entry.kind != CHUNK and not self.is_kept(entry)
 
     # -- deletion
 
@@ -175,28 +204,49 @@ class Sweep:
         Raises:
             ConflictError: Another collection of this store is sweeping.
         """
+        backend = self._storage.backend
+        try:
+            with backend.write_lock():
+                if backend.collecting:
+                    raise ConflictError("another collection is deleting right now; make a new plan when it is done.")
+                if backend.sweeps != self._sweeps:
+                    # It deleted and moved what this plan speaks of.
+                    raise ConflictError("another collection was executed since this plan was made; make a new plan.")
+                backend.collecting = True
+            try:
+                return self._run(progress)
+            finally:
+                backend.collecting = False
+                # Plans that were made meanwhile know where records lay, not where compaction put them.
+                backend.sweeps += 1
+        finally:
+            self.close()
+
+    def _run(self, progress: Progress | None) -> GcReport:
         started = time.monotonic()
         storage, backend = self._storage, self._storage.backend
         used = backend.used_bytes()
+        backend.sweeping = True
         try:
-            with backend.write_lock():
-                if backend.sweeping:
-                    raise ConflictError("another collection is deleting right now; make a new plan when it is done.")
-                backend.sweeping = True
-            try:
-                self._expire_history()
-                deleted = self._delete_all(progress)
-            finally:
-                backend.sweeping = False
+            self._begin()
+            bases = make_full(self._storage, self, self.survey.lonely)
+            self._doom()
+            deleted = self._delete_all(bases, progress)
+            backend.sync({SWEEPING: None})
+            backend.interrupted = False
+        except BaseException:
+            backend.interrupted = True
+            raise
         finally:
-            self.close()
+            backend.doomed = None
+            backend.sweeping = False
+        self.close()
         storage.cache.clear()
-        self._nodes.clear()
+        self._snapshots.nodes.clear()
         drop_stale_caches(storage)
-        kept: Counter[int] = Counter()
-        for _, entry in backend.scan():
-            kept[entry.segment] += entry.record_bytes
-        backend.compact(sorted(self.worth_compacting(kept)))
+        # The emptiest first: they give the most back and need the least room.
+        found = self.worth_compacting()
+        backend.compact(sorted(found, key=lambda segment: (-found[segment], segment)))
         return GcReport(
             deleted_objects=deleted.objects,
             deleted_bytes=deleted.bytes,
@@ -205,10 +255,11 @@ class Sweep:
             seconds=time.monotonic() - started,
         )
 
-    def _expire_history(self) -> None:
-        """Records how far history is cut, and takes the cut part out of the index."""
+    def _begin(self) -> None:
+        """Records how far history is cut, takes the cut part out of the index, and says that a sweep is under way."""
         backend = self._storage.backend
         facts: dict[bytes, bytes | None] = dict.fromkeys(self._roots.expired + self._roots.superseded)
+        facts[SWEEPING] = b"1"
         with backend.write_lock():
             if self._roots.cut > self._roots.known_cut:
                 facts.update(self._event(encode_history_cut(backend.next_event(), self._roots.cut)))
@@ -222,59 +273,52 @@ class Sweep:
         storage.backend.put([storage.record(EVENT, event_address(payload), payload)])
         return event_facts(payload)
 
-    def _delete_all(self, progress: Progress | None) -> Tally:
-        deleted = Tally()
-        self._delete_parents(self.find_dead(), deleted)
-        batch = []
-        for address, entry in self._storage.backend.scan():
-            if entry.kind == CHUNK and not self.is_kept(entry):
-                batch.append(address)
-                if len(batch) == _BATCH:
-                    self._delete_chunks(batch, deleted)
-                    batch = []
-                    if progress is not None:
-                        progress("deleting", deleted.objects, None)
-        self._delete_chunks(batch, deleted)
-        return deleted
-
-    def _delete_parents(self, candidates: Mapping[int, Sequence[Address]], deleted: Tally) -> None:
-        """Deletes what refers to others, in one step as others see it."""
-        backend, young = self._storage.backend, self._young
+    def _doom(self) -> None:
+        """From here on, what is not kept and refers to others cannot be revived."""
+        backend = self._storage.backend
+        for _ in range(_ROUNDS):
+            # Marking takes its time, so most of it is done while others go on.
+            if self.mark_watched() <= _FEW:
+                break
         with backend.write_lock():
-            # Decided again behind the lock: anything may have been hit, renewed or moved since it was listed.
             self.mark_watched()
-            for kind, addresses in candidates.items():
-                for address in addresses if kind != EVENT else ():
-                    entry = backend.find(address)
-                    if entry is not None and self.is_kept(entry):
-                        young.mark([(kind, address)])
-            for kind, addresses in candidates.items():
-                size = _NODE_BATCH if kind == NODE else max(1, len(addresses))
-                for start in range(0, len(addresses), size):
-                    self._delete(addresses[start : start + size], deleted)
+            backend.doomed = self._is_doomed
 
-    def _delete_chunks(self, addresses: Sequence[Address], deleted: Tally) -> None:
-        # A hit on a chunk shows in the watches. What refers to chunks is whole by now, or gone.
-        with self._storage.backend.write_lock():
-            self._delete(addresses, deleted)
+    def _delete_all(self, bases: Addresses, progress: Progress | None) -> Tally:
+        deleted = Tally()
+        survey = self.survey
+        # Deltas before bases: no crash may leave one in place of which the base is gone.
+        for addresses in (*(survey.dead[kind] for kind in PARENTS), survey.dead_deltas, survey.dead[CHUNK], bases):
+            for batch in addresses.batches(_BATCH):
+                self._delete(batch, deleted)
+                if progress is not None:
+                    progress("deleting", deleted.objects, None)
+                give_way()
+        return deleted
 
     def _delete(self, addresses: Sequence[Address], deleted: Tally) -> None:
         backend = self._storage.backend
-        dead = []
-        for address in addresses:
-            entry = backend.find(address)
-            if entry is not None and not self.is_kept(entry):
-                dead.append(address)
-                deleted.add(entry)
-        backend.delete(dead)
+        with backend.write_lock():
+            dead = []
+            for address in addresses:
+                entry = backend.find(address)
+                if entry is None:
+                    continue
+                if self.is_kept(entry):
+                    self.survey.kept_bytes[entry.segment] += entry.record_bytes
+                else:
+                    dead.append(address)
+                    deleted.add(entry)
+            backend.delete(dead, durable=False)
 
     # -- space
 
-    def worth_compacting(self, kept: Mapping[int, int]) -> dict[int, int]:
-        """Segments with enough dead bytes, and how many; ``kept`` has the bytes of each that stay."""
+    def worth_compacting(self) -> dict[int, int]:
+        """Segments with enough dead bytes, and how many."""
         found: dict[int, int] = {}
         for info in self._storage.backend.segments():
-            dead = info.total_bytes - kept.get(info.segment, 0)
+            length = self._lengths.get(info.segment, 0)
+            dead = length - self.survey.kept_bytes[info.segment]
             if not info.condemned and dead > 0 and dead >= COMPACT_SHARE * info.total_bytes:
                 found[info.segment] = dead
         return found

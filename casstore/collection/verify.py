@@ -22,6 +22,7 @@ from casstore.format.node import Node
 from casstore.format.snapshot import FILES
 from casstore.snapshots import Refs, Snapshots, decode_key, history_cut, shallow_ids
 from casstore.storage import Storage
+from casstore.storage.deltas import is_readable
 from casstore.storage.watch import Bitmap
 from casstore.tree import Checked, check_tree
 
@@ -280,6 +281,8 @@ class _Verifier:
             raise CorruptionError(f"the content {address.hex()} is missing.", address=address)
         if found.flags & DAMAGED_FLAG or address in self._bad:
             raise storage.backend.damaged(address)
+        if found.base is not None and not is_readable(storage, found):
+            raise _without_base(address, found.base)
         if found.kind == CHUNK:
             if found.raw_bytes != size:
                 raise CorruptionError(f"the content {address.hex()} is not {size} bytes long.", address=address)
@@ -302,7 +305,16 @@ class _Verifier:
                 entry = storage.backend.find(piece)
                 if entry is None or entry.flags & DAMAGED_FLAG:
                     raise CorruptionError(f"the piece {piece.hex()} of {address.hex()} is missing.", address=piece)
+                if entry.base is not None and not is_readable(storage, entry):
+                    raise _without_base(piece, entry.base)
                 if entry.kind == CHUNK_LIST:
                     waiting.append(piece)
                 elif entry.raw_bytes != length:
                     raise CorruptionError(f"the piece {piece.hex()} is not {length} bytes long.", address=piece)
+
+
+def _without_base(address: Address, base: Address) -> CorruptionError:
+    return CorruptionError(
+        f"{address.hex()} is stored against {base.hex()}, which is missing or damaged; put either content again.",
+        address=address,
+    )

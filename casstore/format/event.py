@@ -73,6 +73,11 @@ def encode_history_cut(number: int, upto: int) -> bytes:
     return canonical_json({"type": HISTORY_CUT, "number": number, "upto": upto})
 
 
+def encode_shallow(number: int, snapshot: Address) -> bytes:
+    """The payload of a ``shallow`` event."""
+    return canonical_json({"type": SHALLOW, "number": number, "snapshot": snapshot.hex()})
+
+
 def encode_refs_accepted(number: int, time_ns: int) -> bytes:
     """The payload of a ``refs-accepted`` event."""
     return canonical_json({"type": REFS_ACCEPTED, "number": number, "time_ns": time_ns})

@@ -27,7 +27,8 @@ from typing import Final, NamedTuple
 
 from casstore.address import ADDRESS_BYTES, Address
 from casstore.errors import CorruptionError
-from casstore.format.record import HEADER_BYTES
+from casstore.format.kinds import KIND_NAMES, RAW
+from casstore.format.record import HEADER_BYTES, Record
 
 OBJECT: Final = b"o"
 SEGMENT: Final = b"s"
@@ -46,13 +47,25 @@ NEXT_EVENT: Final = FACT + b"next-event"
 NEXT_ORDINAL: Final = FACT + b"next-ordinal"
 DAMAGED: Final = FACT + b"damaged"
 """How many objects are marked damaged."""
+SWEEPING: Final = FACT + b"sweeping"
+"""Set while a collection deletes, and by a rebuild: what refers to others may stand without them, until a collection
+has ended."""
 SUSPECT: Final = FACT + b"suspect"
 """Set by a rebuild that met damage: refs may be lost, so collection refuses until they are accepted."""
+
+LOST_SEGMENT: Final = 0
+"""Segment of what is known to be lost: no segment has that number, and the entry is flagged damaged."""
+
+MAX_NUMBER: Final = 1 << 63
+"""Largest counter: events have numbers below it."""
+
+MAX_LOST: Final = 1 << 24
+"""Ordinals of lost objects are below this."""
 
 DAMAGED_FLAG: Final = 1
 BASE_FLAG: Final = 2
 
-_NEXT: Final = "close the store and delete its folder `index`: the next opening makes it anew."
+_NEXT: Final = "close the store and run `casstore repair`."
 _ENTRY = struct.Struct("<IIIIIIBBB")
 _unpack_entry = _ENTRY.unpack_from
 _SEGMENT = struct.Struct("<QIB")
@@ -72,11 +85,26 @@ class IndexEntry(NamedTuple):
     encoding: int
     flags: int = 0
     base: Address | None = None
+    """What a delta is stored against; ``BASE_FLAG`` says that there is one."""
 
     @property
     def record_bytes(self) -> int:
         """Bytes that the record takes, its header included."""
         return HEADER_BYTES + self.stored_bytes
+
+
+def entry_of(record: Record, segment: int, offset: int, ordinal: int, stamp: int, flags: int = 0) -> IndexEntry:
+    """The entry of a record that lies there; ``flags`` without the one that says whether there is a base."""
+    kind, encoding, _, raw_bytes, stored = record
+    base = record.base
+    if base is not None:
+        flags |= BASE_FLAG
+    return IndexEntry(segment, offset, len(stored), raw_bytes, ordinal, stamp, kind, encoding, flags, base)
+
+
+def lost_entry(kind: int, ordinal: int) -> IndexEntry:
+    """The entry of an object that something refers to and that is nowhere; a put heals it like a damaged one."""
+    return IndexEntry(LOST_SEGMENT, 0, 0, 0, ordinal, 0, kind, RAW, DAMAGED_FLAG)
 
 
 def encode_entry(entry: IndexEntry) -> bytes:
@@ -94,6 +122,8 @@ def decode_entry(value: bytes) -> IndexEntry:
         fields = _unpack_entry(value)
     except struct.error:
         raise CorruptionError(f"an index entry is malformed; {_NEXT}") from None
+    if fields[6] not in KIND_NAMES:
+        raise CorruptionError(f"an index entry is malformed; {_NEXT}")
     if not fields[8] & BASE_FLAG:
         if len(value) == _ENTRY.size:
             return IndexEntry(*fields)
@@ -128,8 +158,26 @@ def decode_segment(value: bytes) -> SegmentState:
 
 
 def segment_key(segment: int) -> bytes:
-    """Key of a segment's state."""
-    return SEGMENT + segment.to_bytes(4, "big")
+    """Key of a segment's state.
+
+    Raises:
+        CorruptionError: No segment can have that number: a counter in the index is wrong.
+    """
+    try:
+        return SEGMENT + segment.to_bytes(4, "big")
+    except OverflowError:
+        raise CorruptionError(f"no segment can have the number {segment}; {_NEXT}") from None
+
+
+def segment_of(key: bytes) -> int:
+    """The segment whose state lies under ``key``.
+
+    Raises:
+        CorruptionError: Not the key of a segment's state.
+    """
+    if len(key) != len(SEGMENT) + 4:
+        raise CorruptionError(f"the key of a segment in the index is malformed; {_NEXT}")
+    return int.from_bytes(key[len(SEGMENT) :], "big")
 
 
 def batch_key(number: int) -> bytes:
@@ -140,6 +188,21 @@ def batch_key(number: int) -> bytes:
 def ref_key(name: str) -> bytes:
     """Key of a ref."""
     return REF + name.encode()
+
+
+def decode_ref(key: bytes, value: bytes) -> tuple[str, Address]:
+    """The name and the snapshot of the ref that lies there.
+
+    Raises:
+        CorruptionError: The key is no ref's, or the value names no snapshot.
+    """
+    try:
+        name = key[len(REF) :].decode()
+    except UnicodeDecodeError:
+        name = ""
+    if not name or len(value) != ADDRESS_BYTES + _U64.size:
+        raise CorruptionError(f"a ref in the index is malformed; {_NEXT}")
+    return name, Address(value[:ADDRESS_BYTES])
 
 
 def history_prefix(name: str) -> bytes:
@@ -166,9 +229,9 @@ def decode_number(value: bytes) -> int:
     """The counter that ``value`` holds.
 
     Raises:
-        CorruptionError: Not 8 bytes.
+        CorruptionError: Not 8 bytes, or beyond what is ever counted to.
     """
-    if len(value) != _U64.size:
+    number: int = _U64.unpack(value)[0] if len(value) == _U64.size else MAX_NUMBER + 1
+    if number > MAX_NUMBER:
         raise CorruptionError(f"a counter in the index is malformed; {_NEXT}")
-    number: int = _U64.unpack(value)[0]
     return number

@@ -22,7 +22,8 @@ ZSTD: Final = 1
 ZSTD_DICTIONARY: Final = 2
 """Reserved: a format 1 reader without the feature refuses it."""
 ZSTD_BASE: Final = 3
-"""Reserved: zstandard against a base object."""
+"""A delta: the address of a base, a chunk that is no delta itself, and a zstandard frame with the base's raw bytes as
+prefix. Only chunks are stored so: a chunk refers to nothing, so one that is kept only as a base promises nothing."""
 
 ENCODING_NAMES: Final = {RAW: "raw", ZSTD: "zstd", ZSTD_DICTIONARY: "zstd+dictionary", ZSTD_BASE: "zstd+base"}
 

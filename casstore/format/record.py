@@ -13,7 +13,7 @@
         16      4  stored length, little-endian
         20      4  raw length, little-endian, at most MAX_RAW_BYTES
         24     32  address
-        56      …  stored bytes
+        56      …  stored bytes; those of a delta begin with the 32 bytes of its base's address
 
 A record says all about itself, so an index can be rebuilt from segments alone. Whoever reads a record's content checks
 its address, which covers more than the checksum does; the checksum is for readers that only walk over records.
@@ -26,9 +26,9 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from casstore.address import Address
+from casstore.address import ADDRESS_BYTES, Address
 from casstore.errors import CorruptionError, FormatVersionError
-from casstore.format.kinds import ENCODING_NAMES, KIND_NAMES, MAX_RAW_BYTES, RAW
+from casstore.format.kinds import CHUNK, ENCODING_NAMES, KIND_NAMES, MAX_RAW_BYTES, RAW, ZSTD_BASE
 
 MAGIC: Final = b"CASr"
 VERSION: Final = 1
@@ -52,6 +52,11 @@ class Record(NamedTuple):
     address: Address
     raw_bytes: int
     stored: bytes
+
+    @property
+    def base(self) -> Address | None:
+        """What a delta is stored against."""
+        return Address(self.stored[:ADDRESS_BYTES]) if self.encoding == ZSTD_BASE else None
 
 
 class RecordHeader(NamedTuple):
@@ -98,9 +103,17 @@ def decode_header(data: bytes | memoryview, offset: int = 0) -> RecordHeader:
         or raw_bytes > MAX_RAW_BYTES
         or stored_bytes > raw_bytes
         or (encoding == RAW and stored_bytes != raw_bytes)
+        or (encoding == ZSTD_BASE and (kind != CHUNK or stored_bytes <= ADDRESS_BYTES))
     ):
         raise CorruptionError("a record's header is damaged; run `casstore verify`.", offset=offset)
     return RecordHeader(checksum, kind, encoding, stored_bytes, raw_bytes, Address(address))
+
+
+def base_of(header: RecordHeader, data: bytes | memoryview) -> Address | None:
+    """What a delta is stored against, given its header and its whole record."""
+    if header.encoding != ZSTD_BASE:
+        return None
+    return Address(bytes(data[HEADER_BYTES : HEADER_BYTES + ADDRESS_BYTES]))
 
 
 def check_record(data: bytes | memoryview, offset: int = 0) -> RecordHeader:

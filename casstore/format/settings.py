@@ -13,6 +13,8 @@ from typing import Final
 from casstore.address import keyed_address
 from casstore.errors import CorruptionError, InvalidInputError
 from casstore.format.canonical import JsonValue, canonical_json, parse_canonical_json
+from casstore.format.retention import KeepRule as KeepRule
+from casstore.format.retention import parse_rules
 
 DEFAULT_GRACE_SECONDS: Final = 3600
 DEFAULT_UNDO_KEEP_SECONDS: Final = 7 * 24 * 3600
@@ -29,12 +31,14 @@ class Settings:
         max_bytes: Hard quota in bytes of stored data; ``None`` is no quota.
         grace_seconds: What was put or hit more recently than this is never collected.
         undo_keep_seconds: How long states that a ref left stay reachable by ``refs undo``.
+        retention: Which snapshots ``plan_retention`` keeps; none by default, which cuts nothing.
         other: Members that this version does not know.
     """
 
     max_bytes: int | None = None
     grace_seconds: int = DEFAULT_GRACE_SECONDS
     undo_keep_seconds: int = DEFAULT_UNDO_KEEP_SECONDS
+    retention: tuple[KeepRule, ...] = ()
     other: dict[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,6 +50,7 @@ class Settings:
             absent = value is None and name == "max_bytes"
             if not absent and (type(value) is not int or not 0 <= value < 2**62):
                 raise InvalidInputError(f"{name} is {value!r}; give a whole number, 0 or more.")
+        object.__setattr__(self, "retention", parse_rules(self.retention))
 
 
 _KNOWN: Final = tuple(item.name for item in fields(Settings) if item.name != "other")
@@ -54,7 +59,9 @@ _KNOWN: Final = tuple(item.name for item in fields(Settings) if item.name != "ot
 def encode_settings(settings: Settings) -> bytes:
     """The bytes of the file ``config``."""
     members = dict(settings.other)
-    members.update({name: getattr(settings, name) for name in _KNOWN})
+    members.update({name: getattr(settings, name) for name in _KNOWN if name != "retention"})
+    if settings.retention:
+        members["retention"] = [rule.to_json() for rule in settings.retention]
     body = canonical_json(members)
     return body + b"\n" + _digest(body).hex().encode() + b"\n"
 

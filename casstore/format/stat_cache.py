@@ -14,6 +14,8 @@ A folder's record, little-endian::
     folders times: name | 00
     left out times: name | 00 | reason, UTF-8 | 00
 
+or, where that is smaller: 02 | length of the record u32 | the record as a zstandard frame.
+
 Head's flag 1: the snapshot holds POSIX metadata. Folder's flag 1: the list of names may be trusted while inode and
 times stay. A member whose content must be read again has bit 31 of its mode set. ``selection`` and ``rules`` say what
 was to be left out, ``place`` where the directory was; all may hold any 16 bytes. Times are nanoseconds since 1970.
@@ -30,6 +32,8 @@ from casstore.address import ADDRESS_BYTES, Address
 from casstore.errors import CorruptionError
 
 VERSION: Final = 1
+PACKED: Final = b"\x02"
+"""What the value of a compressed record begins with."""
 UNSETTLED: Final = 1 << 31
 """Bit of a member's mode: nothing else about it may be trusted."""
 NO_RULES: Final = bytes(16)

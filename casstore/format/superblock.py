@@ -6,7 +6,7 @@
     offset  bytes  field
          0      8  magic "casstore"
          8      4  format version, little-endian, 1
-        12      4  incompatible features: a reader that does not know a bit refuses the store
+        12      4  features, below: whoever does not know a bit refuses the store
         16      4  features a reader may ignore but a writer must know
         20      1  backend: 1 segments, 2 a file per object
         21      3  reserved, 0
@@ -33,6 +33,9 @@ FORMAT_VERSION: Final = 1
 SUPERBLOCK_BYTES: Final = 96
 SEGMENTS_BACKEND: Final = 1
 FILES_BACKEND: Final = 2
+DELTAS: Final = 1
+"""Feature: chunks may be stored as deltas (``kinds.ZSTD_BASE``); a collector that does not know takes their bases."""
+_KNOWN_FEATURES: Final = DELTAS
 BACKEND_NAMES: Final = {SEGMENTS_BACKEND: "segments", FILES_BACKEND: "files"}
 
 _BODY = struct.Struct("<8sIIIB3sIII16sQI")
@@ -49,6 +52,7 @@ class Superblock:
     chunk_min_bytes: int
     chunk_avg_bytes: int
     chunk_max_bytes: int
+    features: int = 0
     write_features: int = 0
 
 
@@ -57,7 +61,7 @@ def encode_superblock(block: Superblock) -> bytes:
     body = _BODY.pack(
         MAGIC,
         FORMAT_VERSION,
-        0,
+        block.features,
         block.write_features,
         block.backend,
         bytes(3),
@@ -89,10 +93,10 @@ def decode_superblock(data: bytes) -> Superblock:
     else:
         raise CorruptionError("the superblock is damaged; bring the file `superblock` back from a copy of this store.")
     fields = _BODY.unpack(data[:64])
-    _, _, incompatible, write_features, backend, _, low, average, high, store_id, created_ns, _ = fields
-    if incompatible:
+    _, _, features, write_features, backend, _, low, average, high, store_id, created_ns, _ = fields
+    if features & ~_KNOWN_FEATURES:
         raise FormatVersionError(
-            f"the store uses features {incompatible:#x} that this casstore lacks; install a later one."
+            f"the store uses features {features & ~_KNOWN_FEATURES:#x} that this casstore lacks; install a later one."
         )
     if backend not in BACKEND_NAMES:
         raise FormatVersionError(f"the store uses backend {backend} that this casstore lacks; install a later one.")
@@ -103,5 +107,6 @@ def decode_superblock(data: bytes) -> Superblock:
         chunk_min_bytes=low,
         chunk_avg_bytes=average,
         chunk_max_bytes=high,
+        features=features,
         write_features=write_features,
     )

@@ -11,21 +11,22 @@ from casstore.errors import InvalidInputError
 if TYPE_CHECKING:
     from casstore.mcts.node import Node
 
-Event = Literal["forked", "created", "evaluated", "pruned", "collapsed"]
+Event = Literal["forked", "created", "visited", "evaluated", "pruned", "collapsed"]
 Hook = Callable[["Node", Any], object]
 """Called with a node, and a branch where the event has one, else None."""
 
-EVENTS: Final = ("forked", "created", "evaluated", "pruned", "collapsed")
+EVENTS: Final = ("forked", "created", "visited", "evaluated", "pruned", "collapsed")
 
 
 class Hooks:
     """Functions by event, in the order in which they were added."""
 
-    __slots__ = ("collapsed", "created", "evaluated", "forked", "pruned")
+    __slots__ = ("collapsed", "created", "evaluated", "forked", "pruned", "visited")
 
     def __init__(self) -> None:
         self.forked: tuple[Hook, ...] = ()
         self.created: tuple[Hook, ...] = ()
+        self.visited: tuple[Hook, ...] = ()
         self.evaluated: tuple[Hook, ...] = ()
         self.pruned: tuple[Hook, ...] = ()
         self.collapsed: tuple[Hook, ...] = ()

@@ -124,6 +124,8 @@ def search(
             best = run.batch(count, evaluator)
             left -= count
             reached = target is not None and best is not None and best >= target
+            if tree._giving is not None:
+                tree._giving.serve((run.best,))
     return run.result(iterations - left, reached)
 
 
@@ -269,6 +271,9 @@ class _Search:
         self.expanded += 1
         self.created += created
         self.merged += len(new) - created
+        # Here the next descents will go.
+        for hook in tree._hooks.visited:
+            hook(node, None)
 
     def _evaluate(self, nodes: list[Node], evaluator: Evaluator) -> list[Evaluated]:
         found = []

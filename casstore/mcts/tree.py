@@ -8,8 +8,8 @@ ids grow in the order of creation and are never given twice; a node's state neve
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from casstore.address import Address
 from casstore.branches import Branch
@@ -27,6 +27,8 @@ from casstore.mcts.weights import best_path, weigher, weight_of
 from casstore.snapshots import Change, Snapshot
 
 if TYPE_CHECKING:
+    from casstore.mcts.giving_up import GivingUp, Protect
+    from casstore.mcts.reach import TreeReach
     from casstore.mcts.saving import Saved
     from casstore.storage import PinHandle
     from casstore.store import State, Store
@@ -73,6 +75,7 @@ class StateTree:
         self._saved: Saved | None = None
         # Of nodes that have a snapshot but are in no saved tree yet.
         self._pins: dict[int, PinHandle] = {}
+        self._giving: GivingUp | None = None
 
     @classmethod
     def resume(cls, store: Store, ref: State) -> StateTree:
@@ -217,6 +220,8 @@ class StateTree:
             hook(node, branch)
         if workspace is not None:
             workspace.switch(branch)
+        for hook in self._hooks.visited:
+            hook(node, branch)
         return branch
 
     def state_diff(self, a: Node, b: Node) -> Iterator[Change]:
@@ -250,6 +255,24 @@ class StateTree:
         """
         return weigher(self)
 
+    def reach(self) -> TreeReach:
+        """The weights of the nodes summed by the objects that they reach; ``Materializer(tree=…)`` loads by them."""
+        from casstore.mcts.reach import TreeReach
+
+        return TreeReach(self)
+
+    def on_visit(self, callback: Callable[[Iterable[tuple[Branch | Address, float]]], Any]) -> Callable[[], None]:
+        """Has ``callback`` called when a node is visited, with its children's states and how likely each is.
+
+        That is their shares of the visits, as in ``weight``. ``Prefetcher.follow`` loads ahead by it.
+
+        Returns:
+            A function that ends it.
+        """
+        from casstore.mcts.reach import on_visit
+
+        return on_visit(self, callback)
+
     def on(self, event: Event, hook: Hook) -> Callable[[], None]:
         """Has ``hook(node, branch)`` called at every such event; returns a function that ends it.
 
@@ -257,6 +280,8 @@ class StateTree:
           ``create_node`` before its edits, or by a search; the hook may edit it (random seeds, ids, ports). What it
           raises stops the operation.
         - ``"created"``: ``branch`` is the new node's own.
+        - ``"visited"``: by ``backtrack_to``, which returns ``branch``; and by a search that has just made the node's
+          edges, with None.
         - ``"evaluated"``: by a search; ``branch`` is as the evaluation left it, ``node.stats["value"]`` what it gave.
         - ``"pruned"``: the node is out of the tree; its links and branch (None if it was never opened) go after the
         hook.
@@ -295,6 +320,28 @@ class StateTree:
         for hook in self._hooks.collapsed:
             hook(node, node.branch)
         return PruneReport(kept=kept, dropped=len(dropped))
+
+    def give_up_when_short(
+        self, *, protect: Protect | None = None, at_once: bool = False, save: bool = False
+    ) -> GivingUp:
+        """Gives nodes up from now on when ``store.auto_collect`` finds the quota near, until ``stop`` of the result.
+
+        Those of the lowest weight go first, leaves before what leads to them; never the root, the best path, the node
+        of the highest value, what a ref names or a handle pins. A search does it between two batches. What was saved
+        comes free when the tree is saved again, and undo no longer keeps it.
+
+        Args:
+            protect: Tells of a node whether it must stay, with what leads to it.
+            at_once: Nobody works on the tree, so the collector's thread may do it at any moment; else, where no search
+                runs, call ``serve`` of the result.
+            save: Save the tree again afterwards, under the refs that it was saved under.
+        """
+        from casstore.mcts.giving_up import GivingUp
+
+        if self._giving is not None:
+            self._giving.stop()
+        self._giving = GivingUp(self, protect, at_once=bool(at_once), save=bool(save))
+        return self._giving
 
     def discard(self) -> None:
         """Gives all branches up at once, instead of when Python's garbage collector finds the tree."""

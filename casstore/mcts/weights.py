@@ -28,6 +28,17 @@ def share_of(edge: Edge) -> float:
     return (edge.visits + prior) / (visits + 1)
 
 
+def shares_of(node: Node) -> list[tuple[Edge, float]]:
+    """The node's edges with their shares, as ``share_of`` gives them, the largest first."""
+    edges = list(node.edges)
+    visits = sum(edge.visits for edge in edges)
+    priors = sum(edge.prior for edge in edges)
+    even = 1 / len(edges) if edges else 0.0
+    found = [(edge, (edge.visits + (edge.prior / priors if priors else even)) / (visits + 1)) for edge in edges]
+    found.sort(key=lambda pair: -pair[1])
+    return found
+
+
 def weight_of(node: Node) -> float:
     """The product of the shares along the node's path; 1.0 for the root."""
     weight = 1.0

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from casstore.address import Address
-from casstore.store import Store, open_store
+from casstore.opening import open_store
+from casstore.store import Store
 
 if TYPE_CHECKING:
     from casstore.branches import Branch

@@ -17,7 +17,12 @@ from casstore.errors import InvalidInputError
 
 
 class Pressure(Protocol):
-    """What is needed of a memory monitor; ``MemoryMonitor`` is one."""
+    """What is needed of a memory monitor; ``MemoryMonitor`` is one.
+
+    It may have more: ``foresees``, true where ``pressure`` has the trend in it already, so that it is not added; and
+    ``level``, one of ``low``, ``medium``, ``high`` and ``critical``, which falls late and holds pressure up until then.
+    ``casstore.objects.pressing`` says what is done with all of it.
+    """
 
     @property
     def pressure(self) -> float:
@@ -25,7 +30,7 @@ class Pressure(Protocol):
 
     @property
     def trend(self) -> float:
-        """How fast it grows, bytes per second; negative where it shrinks."""
+        """How fast what is used grows, bytes per second; negative where it shrinks."""
 
     def subscribe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
         """Has ``callback`` called with every sample; returns a function that ends it."""
@@ -73,7 +78,7 @@ class Admission:
         base: Threshold without any pressure, 0 or more.
         easy: Pressure up to which ``base`` holds, 0 to 1; a ``MemoryMonitor`` says ``medium`` from 1/3 on.
         full: Pressure from which on nothing is admitted; above ``easy``. A ``MemoryMonitor`` says ``critical`` at 1.
-        ahead_seconds: How far ahead the trend counts.
+        ahead_seconds: How far ahead the trend counts, of a monitor that does not foresee by itself.
         top: What pressure adds at the most, for loads that take no time and are hits half the time. Priorities of a
             search are probabilities, so with 1.0 only its root gets through just below ``full``.
         smallest_share: Share of the bound that loaded objects may take at ``full``.
@@ -104,7 +109,7 @@ class Admission:
 
         Args:
             pressure: How short memory is, 0 to 1; what is no number counts as 1.
-            trend: Growth, bytes per second.
+            trend: Growth, bytes per second; 0.0 where the monitor has it in its pressure already.
             limit_bytes: What growth is measured against.
         """
         if not 0 <= pressure <= 1:

@@ -38,7 +38,7 @@ async def load(home: Materializer, ref: Ref[Any], timeout: float | None) -> Any:
             # The loop was closed, and whoever waited went with it.
             return
 
-    job = home.ask(ref, seconds)
+    job = home._ask(ref, seconds)
     job.on_done(done, home._pool)
     try:
         return await asyncio.wait_for(future, seconds)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Document", "SaveReport", "UnsetFieldError", "growing"]
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(growing,))
+@dataclass_transform(kw_only_default=True)
 class Document:
     """Derive from it, and annotate what is to be tracked and saved::
 

@@ -171,15 +171,16 @@ class Flight:
         owner: Identity of the thread that loads.
         deserted: Whether the others gave it up; what it still finds is dropped.
         error: What it raised.
+        misfit: Whether that is so because the object is of another type than this Ref stated.
     """
 
-    __slots__ = ("_latch", "deserted", "error", "owner", "ref")
+    __slots__ = ("_latch", "deserted", "error", "misfit", "owner", "ref")
     value: Final = MISSING
 
     def __init__(self, ref: Ref[Any]) -> None:
         self.owner = threading.get_ident()
         self.ref = ref
-        self.deserted = False
+        self.deserted = self.misfit = False
         self.error: BaseException | None = None
         # A bare lock: an Event is made of three objects, and most flights have nobody waiting.
         self._latch = threading.Lock()

@@ -14,7 +14,14 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final
 
-from casstore.errors import CasstoreError, ClosedError, DeadlineError, FactoryError, InvalidInputError
+from casstore.errors import (
+    CasstoreError,
+    ClosedError,
+    DeadlineError,
+    FactoryError,
+    InvalidInputError,
+    NotFoundError,
+)
 from casstore.objects.held import MISSING, Failure, Flight, Held, is_shareable, size_of
 from casstore.objects.residents import Residents
 
@@ -40,6 +47,7 @@ class Loader:
         claimed: Called with an object that was loaded ahead and then asked for, and whether it was still there.
         expect: Called with the bytes that a load is about to take; or None.
         give_back: Called with the bytes that were let go; or None.
+        before_room: Called before objects have to leave, to bring priorities up to date; or None.
     """
 
     __slots__ = (
@@ -48,6 +56,7 @@ class Loader:
         "_waiting",
         "ahead",
         "allowed_bytes",
+        "before_room",
         "claimed",
         "clock",
         "closed",
@@ -83,6 +92,7 @@ class Loader:
         self.claimed: Callable[[Held, bool], None] | None = None
         self.expect: Callable[[int], object] | None = None
         self.give_back: Callable[[int], object] | None = None
+        self.before_room: Callable[[], object] | None = None
         self._flights: dict[Hashable, Flight] = {}
         self._waiting: dict[int, Flight] = {}
         _loaders.add(self)
@@ -134,10 +144,17 @@ class Loader:
                 if asked:
                     self.touched(ref, held)
                 return value
+        if asked:
+            self.hit_rate -= self.hit_rate * RECENT
+        try:
+            value = self._fly(ref, entry, identity, mine, asked)
+        except NotFoundError:
+            if entry is None or place.find(key) == entry:
+                raise
+            # On a branch it was replaced, and then collected, between the look and the reading.
+            return self.bring(ref, asked=asked, deadline=deadline)
         if not asked:
-            return self._fly(ref, entry, identity, mine, asked)
-        self.hit_rate -= self.hit_rate * RECENT
-        value = self._fly(ref, entry, identity, mine, asked)
+            return value
         if self.observer is not None:
             # Not before: what it asks for ahead would compete with what is wanted now.
             self.observer(ref, False)
@@ -158,7 +175,7 @@ class Loader:
             self.claimed(waiting, waiting.value is not MISSING)
         if found is None:
             found = waiting
-        if found is None or found.value is MISSING:
+        if found is None or found.value is MISSING or not ref._place.fits(found.value):
             return None
         found.fresh = False
         found.attach(ref)
@@ -197,8 +214,9 @@ class Loader:
             ref._held = None if flight.error is None else Failure(flight.error)
         if not landed:
             raise DeadlineError(f"{ref._place.name(ref._key)} was not loaded in the time allowed; ask again.")
-        if flight.error is not None:
+        if flight.error is not None and (flight.ref is ref or not flight.misfit):
             raise flight.error
+        # Else the other Ref stated a type that it is not, and this one has its own to state.
 
     def _fly(self, ref: Ref[Any], entry: Entry | None, identity: Hashable, flight: Flight, asked: bool) -> Any:
         place, key = ref._place, ref._key
@@ -207,7 +225,7 @@ class Loader:
             guess = place.estimate(key, entry)
             if guess > self.max_object_bytes:
                 raise self._too_large(ref, guess)
-            priority = ref.priority
+            priority = ref._priority(key)
             if self.expect is not None:
                 self.expect(guess)
             try:
@@ -216,7 +234,9 @@ class Loader:
                 # What is loaded can be loaded again; what is asked for now, nobody else can give.
                 self.make_room(0)
                 value = place.read(key, entry)
+            flight.misfit = True
             place.check(value, key)
+            flight.misfit = False
             size = size_of(value, guess)
             if size > self.max_object_bytes:
                 raise self._too_large(ref, size)
@@ -242,6 +262,8 @@ class Loader:
             full = self.residents.used_bytes > self.allowed_bytes
         flight.land()
         if full:
+            if self.before_room is not None:
+                self.before_room()
             # The value is in our hands, so it is not what goes.
             self.make_room()
         return value

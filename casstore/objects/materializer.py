@@ -22,10 +22,12 @@ from casstore.objects.held import MISSING, Held
 from casstore.objects.jobs import Job, Preload
 from casstore.objects.loading import Loader
 from casstore.objects.origins import place_and_key, place_of
-from casstore.objects.places import Place, Weigher
+from casstore.objects.places import EntryPlace, Place, Weigher
 from casstore.objects.pool import Pool
-from casstore.objects.ref import Priority, Ref
-from casstore.objects.report import MaterializerStatus
+from casstore.objects.reach import SearchTree, SearchWeights
+from casstore.objects.ref import EntryRef, Own, Priority, Ref
+from casstore.objects.report import MaterializerStatus, status_of
+from casstore.objects.serving import serve
 
 if TYPE_CHECKING:
     from casstore.branches import Branch
@@ -49,7 +51,8 @@ class Materializer:
         max_queue: Requests that nobody waits for; beyond, those of least priority are dropped.
         max_abandoned: Threads whose factories never came back, until none is replaced any more.
         load_seconds: Deadline of every load; None sets none, and then who waits loads in his own thread.
-        weigh: Weight of a state, for Refs without a priority of their own; for example ``tree.weigher()``.
+        tree: The search whose weights are the priorities of Refs without one of their own; see ``follow``.
+        weigh: Weight of a state, for Refs without a priority of their own, where no search is followed.
         monitor: Memory pressure; a ``MemoryMonitor``, or anything like it.
         admission: The rule for what nobody waits for.
 
@@ -69,6 +72,7 @@ class Materializer:
         max_queue: int = 4096,
         max_abandoned: int = 16,
         load_seconds: float | None = None,
+        tree: SearchTree | None = None,
         weigh: Weigher | None = None,
         monitor: Pressure | None = None,
         admission: Admission | None = None,
@@ -83,12 +87,13 @@ class Materializer:
         self.weigh = weigh
         self.admission = admission or Admission()
         self.load_seconds = check_seconds(load_seconds)
+        self.search = SearchWeights()
         self._loader = Loader(max_bytes, most)
-        self._pool = Pool(threads, max_queue, max_abandoned, _run, self._loader.desert)
+        self._pool = Pool(threads, max_queue, max_abandoned, serve, self._loader.desert)
         self.places: weakref.WeakValueDictionary[tuple[object, ...], Place] = weakref.WeakValueDictionary()
         self.places_lock = threading.Lock()
-        self._pressure = 0.0
-        self._trend = 0.0
+        self._pressure = self._trend = 0.0
+        self._calm = pressing.Calm()
         self._monitor = monitor
         # Threads and monitor hold no strong reference, so that who forgets to close leaks nothing.
         self._end = weakref.finalize(self, self._pool.stop, 0.0)
@@ -101,6 +106,8 @@ class Materializer:
             self._loader.expect = getattr(monitor, "expect", None)
             self._loader.give_back = getattr(monitor, "give_back", None)
             self._follow()
+        if tree is not None:
+            self.follow(tree)
 
     # -- Refs
 
@@ -155,7 +162,7 @@ class Materializer:
             key: Key among the state's objects. Whether it is there shows when it is loaded.
             type: What the value must be an instance of; None takes any.
             priority: How likely it is to be needed: a number, or a function that gives one whenever it is asked, such
-                as ``reached_by(tree.weigher(), states)``; None is the weight of the state.
+                as ``reached_by(tree.weigher(), states)``; None is what the search says of it, see ``follow``.
             needs: Objects to load before this one.
             size_bytes: What a function's object takes, by estimate.
 
@@ -164,7 +171,7 @@ class Materializer:
             InvalidInputError: The target is nothing of the kind, or the priority is no number of 0 or more.
         """
         place, own = place_and_key(self, target, key, type, size_bytes)
-        ref: Ref[Any] = Ref(place, own)
+        ref: Ref[Any] = EntryRef(place, own) if isinstance(place, EntryPlace) else Ref(place, own)
         if priority is not None:
             ref.priority = priority
         if needs:
@@ -211,7 +218,7 @@ class Materializer:
         if seconds is None or self._pool.is_inside:
             # A thread of the pool must not wait for the pool.
             return self._here(ref, seconds)  # type: ignore[no-any-return]
-        job = self.ask(ref, seconds)
+        job = self._ask(ref, seconds)
         if not job.wait(seconds):
             self._pool.give_up(job, late=True)
             raise DeadlineError(
@@ -241,15 +248,17 @@ class Materializer:
         job.finish(value, error, self._pool)
 
     def _bring(self, ref: Ref[Any], deadline: float | None, *, asked: bool = True) -> Any:
-        if ref._needs is not None:
+        if type(ref._own) is Own and ref._own.needs:
             for other in needs_first(ref)[:-1]:
                 if not other.is_loaded:
                     self._loader.bring(other, deadline=deadline)
         return self._loader.bring(ref, asked=asked, deadline=deadline)
 
-    def ask(self, ref: Ref[Any], seconds: float | None) -> Job:
+    def _ask(self, ref: Ref[Any], seconds: float | None) -> Job:
         """A request that somebody waits for; for the parts of this layer."""
         deadline = None if seconds is None else time.monotonic() + seconds
+        # Asked for where no lock is held, as a search has a lock of its own.
+        priority = ref.priority
         with self._pool.lock:
             job = self._pool.jobs.get(id(ref))
             if job is not None and not job.is_done:
@@ -257,7 +266,7 @@ class Materializer:
                 job.deadline = None if job.deadline is None or deadline is None else max(job.deadline, deadline)
                 self._pool.queue.change(job, waited=True)
                 return job
-            job = Job(ref, ref.priority, waited=True, deadline=deadline)
+            job = Job(ref, priority, waited=True, deadline=deadline)
             self._pool.submit(job)
             return job
 
@@ -292,6 +301,7 @@ class Materializer:
             InvalidInputError: A priority is no number of 0 or more.
             ClosedError: The materializer is closed.
         """
+        self._keep_up()
         seconds = self.load_seconds if timeout is None else check_seconds(timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
         stated = None if priority is None else check_priority(priority)
@@ -430,68 +440,53 @@ class Materializer:
         Raises:
             InvalidInputError: A function gave no priority.
         """
+        self.search.refresh()
         pressing.reprioritize(self._pool, self._loader)
+
+    def follow(self, tree: SearchTree) -> Callable[[], None]:
+        """A function that ends it: until then Refs without a priority of their own have that of the search.
+
+        It is the sum of the weights of the nodes whose states have the same object under the same key, so that what
+        many nodes share counts for all of them. Several searches add up; Refs of bare entries and functions have none.
+
+        Weights are taken over by ``reprioritize``, and now and then when objects are asked for ahead or have to leave,
+        for at most a twentieth of the time. The search is not kept alive.
+
+        Args:
+            tree: For example a ``StateTree``.
+
+        Raises:
+            InvalidInputError: It is no search.
+        """
+        ends = self.search.add(tree)
+        keep_up = weakref.WeakMethod(self._keep_up)
+        self._loader.before_room = lambda: _call(keep_up)
+        self.reprioritize()
+        return ends
+
+    def _keep_up(self, *, in_haste: bool = True) -> None:
+        if self.search.refresh_if_due(in_haste=in_haste):
+            pressing.reprioritize(self._pool, self._loader)
 
     def _follow(self) -> None:
         monitor = self._monitor
         if monitor is not None:
-            self._trend = monitor.trend
-            self._pressure = pressing.follow(self._loader, self.admission, self._pressure, monitor.pressure)
+            before, self._trend = self._pressure, pressing.trend_of(monitor)
+            self._pressure = self._calm.update(monitor)
+            if self._pressure > before:
+                self._keep_up(in_haste=False)
+            pressing.follow(self._loader, self.admission, self._pressure)
 
     def status(self) -> MaterializerStatus:
         """Figures of now."""
-        loader, pool = self._loader, self._pool
-        with pool.lock:
-            pool.reap()
-        with loader.lock:
-            loaded, used = len(loader.residents), loader.residents.used_bytes
-        threshold = self.threshold
-        with pool.lock:
-            return MaterializerStatus(
-                loaded=loaded,
-                loaded_bytes=used,
-                allowed_bytes=loader.allowed_bytes,
-                max_bytes=loader.max_bytes,
-                dirty=len(loader.dirty),
-                queued=len(pool.queue),
-                running=pool.running,
-                threads=pool.alive,
-                abandoned=pool.abandoned,
-                abandoned_ever=pool.abandoned_ever,
-                died=pool.died,
-                pressure=self._pressure,
-                threshold=threshold,
-                hit_rate=loader.hit_rate,
-                load_seconds=loader.load_seconds,
-                hits=loader.hits,
-                loads=loader.loads,
-                failures=loader.failures,
-                unloads=loader.residents.unloads,
-                rejected=pool.rejected,
-                cancelled=pool.cancelled,
-                late=pool.late,
-            )
+        return status_of(self)
 
     def __repr__(self) -> str:
         return f"<Materializer, {len(self._loader.residents)} objects loaded>"
 
 
-def _run(job: Job) -> Any:
-    """Serves a request in a thread of the pool. It knows the materializer only through the request."""
-    home = job.ref._place.home
-    if job.deadline is not None and time.monotonic() > job.deadline:
-        with home._pool.lock:
-            home._pool.late += not job.waited
-        raise DeadlineError("no thread was free in the time allowed; ask again, or allow more.")
-    if not job.waited and job.priority < home.threshold:
-        # Pressure may have come since it was admitted.
-        with home._pool.lock:
-            home._pool.rejected += 1
-        raise DeadlineError("memory is too short for what nobody waits for; ask again.")
-    return home._bring(job.ref, job.deadline, asked=job.asked)
-
-
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+def _call(method: Callable[[], Callable[[], None] | None]) -> None:
+    """Calls what a weak reference to a method leads to, if anything."""
     found = method()
     if found is not None:
         found()

@@ -90,6 +90,9 @@ class MemoryMonitor:
         self._control = threading.Lock()
         _monitors.add(self)
 
+    foresees: Final = True
+    """Pressure has the trend in it already, so nobody need add it."""
+
     # -- what is known
 
     @property

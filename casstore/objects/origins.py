@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from casstore.branches import Branch
 from casstore.errors import InvalidInputError
-from casstore.format.entry import Entry
-from casstore.objects.places import BranchPlace, MadePlace, Place, SnapshotPlace, StoredPlace, pinned
+from casstore.format.entry import OBJECT, SNAPSHOT, Entry, encode_entry
+from casstore.objects.places import BranchPlace, EntryPlace, MadePlace, Place, SnapshotPlace
 
 if TYPE_CHECKING:
     from casstore.objects.materializer import Materializer
@@ -24,15 +24,33 @@ def place_and_key(
     """What a Ref is made of; see ``Materializer.register``."""
     loader = home._loader
     if isinstance(target, Entry):
-        store = _store(home)
-        own = pinned(store, target)
-        return _place(home, ("entry", expected), lambda: StoredPlace(home, loader, expected, store)), own
+        return entry_place(home, target, expected)
     if callable(target) and key is None:
         kept = ("made", expected, size_bytes)
         return _place(home, kept, lambda: MadePlace(home, loader, expected, size_bytes)), target
     if not isinstance(key, str):
         raise InvalidInputError(f"{key!r} is no key; give a state and the key of an object in it.")
     return place_of(home, target, expected), key
+
+
+def entry_place(home: Materializer, entry: Entry, expected: type[Any] | None = None) -> tuple[EntryPlace, bytes]:
+    """The place and the key of an entry, which is kept from the collector until somebody releases the key.
+
+    Raises:
+        InvalidInputError: It is no entry of an object or a snapshot.
+        NotFoundError: The store does not have what it refers to.
+    """
+    store = _store(home)
+    encode_entry(entry)
+    if entry.kind not in (OBJECT, SNAPSHOT):
+        raise InvalidInputError(f"an entry of kind {entry.kind} is no object; register one of kind {OBJECT}.")
+    pattern = entry._replace(size=0, address=None, inline=None)
+    inline = entry.address is None
+    kept = ("entry", pattern, inline, expected)
+    place = _place(home, kept, lambda: EntryPlace(home, home._loader, expected, store, pattern, inline))
+    key: bytes = (entry.inline if entry.address is None else entry.address) or b""
+    place.hold(key)
+    return place, key
 
 
 def place_of(
@@ -44,16 +62,18 @@ def place_of(
         NotFoundError: Nothing has that name.
         InvalidInputError: The materializer has no store, or the branch is one of another store.
     """
-    store = _store(home)
+    store, loader = _store(home), home._loader
     if isinstance(state, Branch):
         branch = state
         if branch._context is not store.branches:
             raise InvalidInputError("the branch belongs to another opened store; import its state first.")
         # The place keeps the branch, so no other one gets its identity.
-        return _place(home, ("branch", id(branch), expected), lambda: BranchPlace(home, home._loader, expected, branch))
+        return _place(
+            home, ("branch", id(branch), expected), lambda: BranchPlace(home, loader, expected, store, branch)
+        )
     snapshot = store.resolve(state)
     kept = (snapshot.id, expected)
-    return _place(home, kept, lambda: SnapshotPlace(home, home._loader, expected, store, snapshot))
+    return _place(home, kept, lambda: SnapshotPlace(home, loader, expected, store, snapshot))
 
 
 def _place(home: Materializer, kept: tuple[object, ...], make: Callable[[], P]) -> P:

@@ -20,7 +20,7 @@ def part_of(ref: Ref[Any], part: Any) -> Any:
     place = ref._place
     held = ref._held
     view = None
-    if (held is None or held.value is MISSING) and isinstance(place, (StoredPlace, BranchPlace)):
+    if (held is None or held.value is MISSING) and isinstance(place, StoredPlace):
         view = _view(place, ref._key)
     try:
         if view is not None:
@@ -33,7 +33,7 @@ def part_of(ref: Ref[Any], part: Any) -> Any:
         raise InvalidInputError(f"{place.name(ref._key)} has no part {part!r}: {error}.") from error
 
 
-def _view(place: StoredPlace | BranchPlace, key: Any) -> Any | None:
+def _view(place: StoredPlace, key: Any) -> Any | None:
     """What the codec opens; None where it opens nothing, or the content is still in memory only."""
     entry = place.branch.objects.entry(key) if isinstance(place, BranchPlace) else place.find(key)
     store = place.home.store

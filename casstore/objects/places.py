@@ -7,13 +7,13 @@ A place of a snapshot or of an entry keeps it from the collector; a place lives 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from casstore.address import Address
 from casstore.branches import Branch
 from casstore.codecs.members import MEMBERS_TYPE
 from casstore.errors import CasstoreError, FactoryError, InvalidInputError, NotFoundError
-from casstore.format.entry import OBJECT, SNAPSHOT, Entry, encode_entry
+from casstore.format.entry import OBJECT, SNAPSHOT, Entry
 from casstore.format.kinds import CHUNK, CHUNK_LIST
 from casstore.objects.admission import check_priority
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from casstore.objects.loading import Loader
     from casstore.objects.materializer import Materializer
     from casstore.snapshots import Snapshot
-    from casstore.storage import PinHandle
     from casstore.store import Store
 
 Weigher = Callable[[Address], float]
@@ -46,14 +45,23 @@ class Place:
         home: The materializer.
         loader: Its loader; a hit looks at its clock.
         expected: The type that values must have, or None.
+        packs: Whether keys that are bytes are packed ones.
     """
 
     __slots__ = ("__weakref__", "expected", "home", "loader")
+    packs: ClassVar[bool] = False
 
     def __init__(self, home: Materializer, loader: Loader, expected: type | None) -> None:
         self.home = home
         self.loader = loader
         self.expected = expected
+
+    def pack(self, key: Any) -> Any:
+        """A key as a Ref keeps it."""
+        return key
+
+    def release(self, key: Any) -> None:
+        """Called when an ``EntryRef`` dies, or stands for another object; safe in ``__del__``."""
 
     def find(self, key: Any) -> Entry | None:
         """What the object is read from; equal entries have equal values. None where that can change.
@@ -75,13 +83,21 @@ class Place:
         """Bytes that the value will take; 0 where nothing is known."""
         return 0
 
-    def weight(self) -> float:
+    def weight(self, key: Any) -> float:
         """Priority of a Ref that was given none."""
         return 0.0
+
+    def origin(self, key: Any) -> object:
+        """Equal where the weight of two Refs is that of the same nodes."""
+        return self
 
     def name(self, key: Any) -> str:
         """What messages call the object."""
         return repr(key)
+
+    def fits(self, value: Any) -> bool:
+        """Whether the value is of the type that was stated."""
+        return self.expected is None or isinstance(value, self.expected)
 
     def check(self, value: Any, key: Any) -> None:
         """Raises where the value is of another type than was stated."""
@@ -93,7 +109,7 @@ class Place:
 
 
 class StoredPlace(Place):
-    """Entries of a store; a Ref's key is a ``Pinned``."""
+    """What a store holds."""
 
     __slots__ = ("_codecs", "store")
 
@@ -102,13 +118,9 @@ class StoredPlace(Place):
         self.store = store
         self._codecs = store.branches.codecs
 
-    def find(self, key: Any) -> Entry | None:
-        entry: Entry = key.entry
-        return entry
-
     def read(self, key: Any, entry: Entry | None) -> Any:
         if entry is None:
-            raise NotFoundError(f"{self.name(key)} is not there any more; register what took its place.")
+            raise InvalidInputError(f"{self.name(key)} has no entry; register what it is read from.")
         if entry.kind == SNAPSHOT:
             return entry.address
         if entry.inline is not None or entry.address is None:
@@ -123,34 +135,80 @@ class StoredPlace(Place):
         self._codecs.check_size(entry)
         return self._codecs.estimate_size(entry)
 
-    def name(self, key: Any) -> str:
-        entry: Entry = key.entry
-        return f"the entry of {entry.size} bytes of type {entry.type_id!r}"
 
+class EntryPlace(StoredPlace):
+    """Entries of one type; a Ref's key is what they differ in, the address or the inline bytes, and it pins that."""
 
-class SnapshotPlace(StoredPlace):
-    """Objects of a snapshot; a Ref's key is theirs."""
-
-    __slots__ = ("_objects", "snapshot")
+    __slots__ = ("_inline", "_pattern", "_what")
 
     def __init__(
-        self, home: Materializer, loader: Loader, expected: type | None, store: Store, snapshot: Snapshot
+        self, home: Materializer, loader: Loader, expected: type | None, store: Store, pattern: Entry, inline: bool
     ) -> None:
         super().__init__(home, loader, expected, store)
-        self.snapshot = snapshot
-        self._objects = store.branch(snapshot).objects
+        self._pattern = pattern
+        self._inline = inline
+        self._what = "snapshot" if pattern.kind == SNAPSHOT else "content"
 
     def find(self, key: Any) -> Entry | None:
-        entry = self._objects.entry(key)
-        # The markers of all Members are equal, and what stands below them is not.
-        return None if entry.type_id == MEMBERS_TYPE else entry
+        if self._inline:
+            return self._pattern._replace(size=len(key), inline=key)
+        size = 0 if self._pattern.kind == SNAPSHOT else self.store.storage.content_size(key)
+        return self._pattern._replace(size=size, address=key)
+
+    def hold(self, key: Any) -> None:
+        """Keeps what the key refers to from the collector, until ``release``.
+
+        Raises:
+            NotFoundError: The store does not have it.
+        """
+        if self._inline:
+            return
+        # The pin comes before the look: a sweep that has decided by now learns of the hit, or the hit fails.
+        self.store.storage.pins.add(self._what, key)
+        backend = self.store.storage.backend
+        found = backend.find(key)
+        wanted = (CHUNK, CHUNK_LIST) if self._pattern.kind == OBJECT else None
+        if found is None or not backend.hit(key, found) or (wanted and found.kind not in wanted):
+            self.release(key)
+            raise NotFoundError(f"nothing has the address {key.hex()}; put the content first.", address=key)
+
+    def release(self, key: Any) -> None:
+        if not self._inline:
+            self.store.storage.pins.drop(self._what, key)
+
+    def name(self, key: Any) -> str:
+        words = f"of {len(key)} bytes" if self._inline else f"at {key.hex()[:12]}"
+        return f"the entry {words} of type {self._pattern.type_id!r}"
+
+
+class StatePlace(StoredPlace):
+    """Objects of a state; a Ref's key is theirs, packed."""
+
+    __slots__ = ("_objects",)
+    packs = True
+
+    def __init__(self, home: Materializer, loader: Loader, expected: type | None, store: Store, state: Branch) -> None:
+        super().__init__(home, loader, expected, store)
+        self._objects = state.objects
+
+    @property
+    def state(self) -> Snapshot | Branch:
+        """The state."""
+        raise NotImplementedError
+
+    def pack(self, key: Any) -> Any:
+        # A third less; other letters take as much either way. ``Ref`` unpacks it.
+        return key.encode() if type(key) is str and key.isascii() else key
 
     def read(self, key: Any, entry: Entry | None) -> Any:
         return self._objects[key] if entry is None else super().read(key, entry)
 
-    def weight(self) -> float:
-        weigh = self.home.weigh
-        return 0.0 if weigh is None else check_priority(weigh(self.snapshot.id))
+    def weight(self, key: Any) -> float:
+        search = self.home.search
+        return search.weight(self._objects, key) if search.reaches else 0.0
+
+    def origin(self, key: Any) -> object:
+        return key
 
     def keys(self, prefix: str) -> Iterable[str]:
         """Keys that begin with ``prefix``, in order."""
@@ -160,32 +218,56 @@ class SnapshotPlace(StoredPlace):
         return f"object {key!r}"
 
 
-class BranchPlace(Place):
-    """Objects of a branch, as they are when they are loaded; a Ref's key is theirs."""
+class SnapshotPlace(StatePlace):
+    """Objects of a snapshot."""
+
+    __slots__ = ("snapshot",)
+
+    def __init__(
+        self, home: Materializer, loader: Loader, expected: type | None, store: Store, snapshot: Snapshot
+    ) -> None:
+        super().__init__(home, loader, expected, store, store.branch(snapshot))
+        self.snapshot = snapshot
+
+    @property
+    def state(self) -> Snapshot | Branch:
+        return self.snapshot
+
+    def find(self, key: Any) -> Entry | None:
+        entry = self._objects.entry(key)
+        # The markers of all Members are equal, and what stands below them is not.
+        return None if entry.type_id == MEMBERS_TYPE else entry
+
+    def weight(self, key: Any) -> float:
+        weigh = self.home.weigh
+        if weigh is None or self.home.search.reaches:
+            return StatePlace.weight(self, key)
+        return check_priority(weigh(self.snapshot.id))
+
+    def origin(self, key: Any) -> object:
+        return key if self.home.weigh is None or self.home.search.reaches else self.snapshot.id
+
+
+class BranchPlace(StatePlace):
+    """Objects of a branch, as they are when they are loaded."""
 
     __slots__ = ("branch",)
 
-    def __init__(self, home: Materializer, loader: Loader, expected: type | None, branch: Branch) -> None:
-        super().__init__(home, loader, expected)
+    def __init__(self, home: Materializer, loader: Loader, expected: type | None, store: Store, branch: Branch) -> None:
+        super().__init__(home, loader, expected, store, branch)
         self.branch = branch
 
-    def find(self, key: Any) -> Entry | None:
-        # What is found now may be replaced before it is read, so nobody may share by it.
-        return None
+    @property
+    def state(self) -> Snapshot | Branch:
+        return self.branch
 
-    def read(self, key: Any, entry: Entry | None) -> Any:
-        return self.branch.objects[key]
+    def find(self, key: Any) -> Entry | None:
+        found = self._objects.settled(key)
+        # Of what waits in memory the address costs as much as reading it.
+        return None if found is None or found.type_id == MEMBERS_TYPE else found
 
     def estimate(self, key: Any, entry: Entry | None) -> int:
-        found = self.branch.objects.entry(key)
-        return 0 if found.kind != OBJECT else self.branch._context.codecs.estimate_size(found)
-
-    def keys(self, prefix: str) -> Iterable[str]:
-        """Keys that begin with ``prefix``, in order."""
-        return self.branch.objects.list(prefix)
-
-    def name(self, key: Any) -> str:
-        return f"object {key!r}"
+        return super().estimate(key, self._objects.entry(key) if entry is None else entry)
 
 
 class MadePlace(Place):
@@ -213,35 +295,3 @@ class MadePlace(Place):
 
     def name(self, key: Any) -> str:
         return f"the function {getattr(key, '__qualname__', key)!s}"
-
-
-class Pinned:
-    """An entry that the collector does not touch while this lives."""
-
-    __slots__ = ("_pin", "entry")
-
-    def __init__(self, entry: Entry, pin: PinHandle | None) -> None:
-        self.entry = entry
-        self._pin = pin
-
-
-def pinned(store: Store, entry: Entry) -> Pinned:
-    """The entry, its content kept from the collector.
-
-    Raises:
-        InvalidInputError: It is no entry of an object or a snapshot.
-        NotFoundError: The store does not have what it refers to.
-    """
-    encode_entry(entry)
-    if entry.kind not in (OBJECT, SNAPSHOT):
-        raise InvalidInputError(f"an entry of kind {entry.kind} is no object; register one of kind {OBJECT}.")
-    address = entry.address
-    if address is None:
-        return Pinned(entry, None)
-    # The pin comes before the look: a sweep that has decided by now learns of the hit, or the hit fails.
-    pin = store.storage.pin("snapshot" if entry.kind == SNAPSHOT else "content", address)
-    found = store.storage.backend.find(address)
-    wanted = (CHUNK, CHUNK_LIST) if entry.kind == OBJECT else None
-    if found is None or not store.storage.backend.hit(address, found) or (wanted and found.kind not in wanted):
-        raise NotFoundError(f"nothing has the address {address.hex()}; put the content first.", address=address)
-    return Pinned(entry, pin)

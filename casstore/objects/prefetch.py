@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Prefetcher: loads ahead what is likely to be asked for next, as far as its budget goes, and only while that pays.
 
+It guesses from two sources: which key was asked for after which, and where a search may go from the node it visits, by
+the visits of the node's children. Each is switched off by itself where it does not pay.
+
 What it loads waits apart, by content, until a Ref asks for it; then it is that Ref's, as if it had been loaded just
 then. So nothing changes but the time. What one agent asks for teaches what others will.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,35 +20,35 @@ from casstore.errors import ClosedError, NotFoundError
 from casstore.objects.admission import check_count, check_priority
 from casstore.objects.held import MISSING, Held
 from casstore.objects.origins import place_of
-from casstore.objects.places import SnapshotPlace
+from casstore.objects.paying import OUTCOMES, Payoff
+from casstore.objects.places import StatePlace
+from casstore.objects.reach import check_search
 from casstore.objects.ref import Ref
 from casstore.objects.report import PrefetchStatus
 from casstore.objects.successors import Successors
 
 if TYPE_CHECKING:
+    from casstore.branches import Branch
     from casstore.format.entry import Entry
     from casstore.objects.jobs import Job
     from casstore.objects.materializer import Materializer
+    from casstore.objects.reach import SearchTree
     from casstore.store import State
 
-OUTCOMES: Final = 1 / 32
-"""Weight of the newest outcome in the share of hits."""
-OFF_BELOW: Final = 0.5
-ON_ABOVE: Final = 0.65
-"""A wasted load costs about what a hit saves, and the memory besides; between the two, nothing changes."""
-PATIENCE: Final = 32
-MAX_PATIENCE: Final = 4096
-"""Outcomes that it watches before it switches itself on again, at the least; twice as many each time it was wrong."""
 RECENT_KEYS: Final = 32
 STALE_TOUCHES: Final = 64
 """What was loaded ahead goes when nobody asked for it during so many touches."""
+VISIT_LOADS: Final = 32
+VISIT_LOOKS: Final = 64
+"""What one visit of a search asks for, and looks for, at the most: children by visits, and what was read last."""
 
 _last: ContextVar[tuple[int, str] | None] = ContextVar("casstore_last_key", default=None)
 """What this thread or task asked for last, of which prefetcher: agents take turns, and each has an order of its own."""
 
 
 class Prefetcher:
-    """Watches what a materializer is asked for, and loads ahead. Objects of snapshots only: those of a branch change.
+    """Watches what a materializer is asked for, and loads ahead: objects of snapshots, and those of branches that are
+    in the store. What was set on a branch and waits in memory is there already.
 
     Args:
         materializer: It serves one prefetcher at a time.
@@ -84,19 +87,14 @@ class Prefetcher:
         self._home = weakref.ref(materializer)
         self._loader = materializer._loader
         self._successors = Successors(max_keys, max_shapes)
-        self._waiting: OrderedDict[Entry, tuple[int, int]] = OrderedDict()
+        self._waiting: OrderedDict[Entry, tuple[int, int, Payoff]] = OrderedDict()
         self._touches = 0
         self._waiting_bytes = 0
-        self._asked: dict[int, Job] = {}
-        # While it is off: what it would have loaded, to see whether that would pay again.
-        self._shadow: OrderedDict[str, None] = OrderedDict()
+        self._asked: dict[int, tuple[Job, Payoff]] = {}
+        self._learned, self._search = Payoff(), Payoff()
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._active = True
-        self._patience = PATIENCE
-        self._since = 0
         self._mean_bytes = 0.0
-        self._share = ON_ABOVE
-        self._issued = self._hits = self._wasted = self._switches = 0
+        self._issued = self._hits = self._wasted = 0
         self._saved_seconds = 0.0
         self._loader.claimed = self._claimed
         self._loader.observer = self._observe
@@ -105,8 +103,9 @@ class Prefetcher:
 
     def _observe(self, ref: Ref[Any], loaded: bool) -> None:
         place, key = ref._place, ref._key
-        if not isinstance(place, SnapshotPlace):
+        if not isinstance(place, StatePlace):
             return
+        learned = self._learned
         before = _last.get()
         _last.set((id(self), key))
         dropped = []
@@ -120,61 +119,40 @@ class Prefetcher:
                 self._recent.popitem(last=False)
             if before is not None and before[0] == id(self) and before[1] != key:
                 self._successors.learn(before[1], key)
-            if not self._active:
-                self._judge_shadow(key, loaded)
+            if not self._search.active and type(ref._held) is Held:
+                self._search.asked(ref._held.entry, loaded)
+            if not learned.active:
+                learned.asked(key, loaded)
             guesses = self._successors.chain(key, self.ahead, self.least)
-            if not self._active:
-                self._watch([guess for guess, _ in guesses])
-                return
+            if not learned.active:
+                # The likeliest last, as what comes first goes first.
+                most = self._holds
+                for guess, _ in reversed(guesses[:most]):
+                    learned.watch(guess, most)
         del dropped
+        if not learned.active:
+            return
+        if place.expected is not None and guesses:
+            # What was stated of this object says nothing of the others.
+            home = self._home()
+            if home is None:
+                return
+            place = place_of(home, place.state)
         # Less than the budget at once, or the best guess would give way to the worst.
         room = self.budget_bytes
         for guess, probability in guesses:
-            room -= self._offer(place, guess, probability, room)
+            room -= self._offer(place, guess, probability, room, learned)
             if room <= 0:
                 break
 
-    def _watch(self, guesses: list[str]) -> None:
-        """Notes what would have been loaded, as far as the budget would have held it; the lock is held."""
-        shadow = self._shadow
-        most = max(1, int(self.budget_bytes / self._mean_bytes)) if self._mean_bytes else RECENT_KEYS
-        # The likeliest last, as what comes first goes first.
-        for guess in reversed(guesses[:most]):
-            shadow[guess] = None
-            shadow.move_to_end(guess)
-        while len(shadow) > min(most, 8 * RECENT_KEYS):
-            # Guessed, and not asked for since: it would have been wasted.
-            shadow.popitem(last=False)
-            self._judge(False)
-
-    def _judge_shadow(self, key: str, loaded: bool) -> None:
-        if key in self._shadow:
-            del self._shadow[key]
-            # What was there anyway would not have been loaded.
-            if not loaded:
-                self._judge(True)
-
-    def _judge(self, hit: bool) -> None:
-        self._share += (hit - self._share) * OUTCOMES
-        self._since += 1
-        if self._active:
-            if self._since >= MAX_PATIENCE:
-                self._patience = PATIENCE
-            if self._share < OFF_BELOW:
-                self._switch(False)
-                self._patience = min(MAX_PATIENCE, 2 * self._patience)
-        elif self._share > ON_ABOVE and self._since >= self._patience:
-            self._switch(True)
-
-    def _switch(self, active: bool) -> None:
-        self._active = active
-        self._switches += 1
-        self._since = 0
-        self._shadow.clear()
+    @property
+    def _holds(self) -> int:
+        """How many objects the budget holds, about."""
+        return max(1, int(self.budget_bytes / self._mean_bytes)) if self._mean_bytes else RECENT_KEYS
 
     # -- loading ahead
 
-    def _offer(self, place: SnapshotPlace, key: str, probability: float, room: int) -> int:
+    def _offer(self, place: StatePlace, key: str, probability: float, room: int, source: Payoff) -> int:
         """Asks for an object of a state; returns the bytes it will take, by estimate, or 0 where nothing was done."""
         home = self._home()
         if home is None or probability < home.threshold:
@@ -189,9 +167,13 @@ class Prefetcher:
         with self._loader.lock:
             if entry in self._waiting:
                 # Guessed again, so it is not what goes first.
-                self._waiting[entry] = (self._waiting.pop(entry)[0], self._touches)
+                known = self._waiting.pop(entry)
+                self._waiting[entry] = (known[0], self._touches, known[2])
                 return 0
             if size > room or self._loader.is_loaded(entry):
+                return 0
+            if not source.active:
+                source.watch(entry, self._holds)
                 return 0
         ref: Ref[Any] = Ref(place, key, probability)
         try:
@@ -202,7 +184,7 @@ class Prefetcher:
             return 0
         with self._loader.lock:
             self._issued += 1
-            self._asked[id(job)] = job
+            self._asked[id(job)] = (job, source)
         job.on_done(self._arrived, home._pool)
         return size
 
@@ -210,7 +192,7 @@ class Prefetcher:
         """Puts what was loaded ahead where it waits; the oldest of what waits goes when there is too much."""
         held = job.ref._held
         with self._loader.lock:
-            self._asked.pop(id(job), None)
+            source = self._asked.pop(id(job), (job, self._learned))[1]
             if type(held) is not Held or held.entry is None or not held.fresh or job.error is not None:
                 return
             ahead = self._loader.ahead
@@ -218,7 +200,7 @@ class Prefetcher:
                 return
             ahead[held.entry] = held
             self._mean_bytes += (held.size - self._mean_bytes) * (OUTCOMES if self._mean_bytes else 1)
-            self._waiting[held.entry] = (held.size, self._touches)
+            self._waiting[held.entry] = (held.size, self._touches, source)
             self._waiting_bytes += held.size
             dropped = []
             while self._waiting_bytes > self.budget_bytes and self._waiting:
@@ -227,30 +209,32 @@ class Prefetcher:
 
     def _drop_oldest(self) -> Held | None:
         """What was asked for ahead longest ago, and in vain; to be dropped where no lock is held."""
-        entry, (size, _) = self._waiting.popitem(last=False)
+        entry, (size, _, source) = self._waiting.popitem(last=False)
         self._waiting_bytes -= size
         self._wasted += 1
-        self._judge(False)
+        source.judge(False)
         return self._loader.ahead.pop(entry, None)
 
     def _claimed(self, held: Held, used: bool) -> None:
         """Called under the lock when somebody asked for what was loaded ahead."""
-        size = self._waiting.pop(held.entry, (0, 0))[0] if held.entry is not None else 0
+        nothing = (0, 0, self._learned)
+        size, _, source = nothing if held.entry is None else self._waiting.pop(held.entry, nothing)
         self._waiting_bytes -= size
         if used:
             self._hits += 1
             self._saved_seconds += held.seconds
         else:
             self._wasted += 1
-        self._judge(used)
+        source.judge(used)
 
     def expect(
-        self, states: Iterable[tuple[State, float]], keys: Iterable[str] | None = None, *, limit: int = 64
+        self, states: Iterable[tuple[State | Branch, float]], keys: Iterable[str] | None = None, *, limit: int = 64
     ) -> int:
         """Loads ahead for states that a search may go to next; returns how many loads were asked for.
 
         Args:
-            states: States and how likely each is: the children of a node with the shares of their visits.
+            states: States and how likely each is: the children of a node with the shares of their visits. ``follow``
+                does it by itself.
             keys: What will be read of them; None is what was asked for last.
             limit: Loads to ask for at the most.
 
@@ -258,22 +242,59 @@ class Prefetcher:
             NotFoundError: There is no such state.
             InvalidInputError: A share is no number of 0 or more.
         """
+        return self._expect(states, keys, limit, limit * 64)
+
+    def follow(self, tree: SearchTree) -> Callable[[], None]:
+        """A function that ends it: until then, when the search visits a node, its children are loaded ahead.
+
+        Those with most of the visits first, down to a share of ``least``; of each, what was asked for last. Neither the
+        search nor the prefetcher keeps the other alive.
+
+        Args:
+            tree: For example a ``StateTree``. Several agents may share a tree, and several trees a prefetcher.
+
+        Raises:
+            InvalidInputError: It is no search.
+        """
+        check_search(tree, "on_visit")
+        alive = weakref.ref(self)
+
+        def visited(states: Iterable[tuple[State | Branch, float]]) -> None:
+            found = alive()
+            if found is not None:
+                found._visit(states)
+
+        return tree.on_visit(visited)
+
+    def _visit(self, states: Iterable[tuple[State | Branch, float]]) -> None:
+        try:
+            self._expect(states, None, VISIT_LOADS, VISIT_LOOKS)
+        except (ClosedError, NotFoundError):
+            # A state that was collected or pruned by now is nothing that a search should stop for.
+            return
+
+    def _expect(
+        self, states: Iterable[tuple[State | Branch, float]], keys: Iterable[str] | None, limit: int, looks: int
+    ) -> int:
         home = self._home()
-        if home is None or not self._active:
+        if home is None:
             return 0
-        ranked = sorted(((check_priority(share), number, state) for number, (state, share) in enumerate(states)))
+        ranked = sorted(((check_priority(share), -number, state) for number, (state, share) in enumerate(states)))
         with self._loader.lock:
             wanted = list(reversed(self._recent)) if keys is None else list(keys)
         asked = 0
+        room = self.budget_bytes
         for share, _, state in reversed(ranked):
             if share < self.least:
                 break
             place = place_of(home, state)
             for key in wanted:
-                if asked >= limit:
+                if asked >= limit or looks <= 0 or room <= 0:
                     return asked
-                if isinstance(place, SnapshotPlace):
-                    asked += self._offer(place, key, share, self.budget_bytes) > 0
+                looks -= 1
+                taken = self._offer(place, key, share, room, self._search)
+                room -= taken
+                asked += taken > 0
         return asked
 
     # -- about it
@@ -286,15 +307,17 @@ class Prefetcher:
                 # Made room for something else before anybody asked.
                 self._claimed(self._loader.ahead.pop(entry), False)
             return PrefetchStatus(
-                active=self._active,
+                active=self._learned.active,
+                search_active=self._search.active,
                 waiting=len(self._waiting),
                 waiting_bytes=self._waiting_bytes,
                 issued=self._issued,
                 hits=self._hits,
                 wasted=self._wasted,
                 saved_seconds=self._saved_seconds,
-                hit_share=self._share,
-                switches=self._switches,
+                hit_share=self._learned.share,
+                search_hit_share=self._search.share,
+                switches=self._learned.switches + self._search.switches,
                 shapes=len(self._successors.shapes),
                 keys=len(self._successors.keys),
             )
@@ -312,5 +335,5 @@ class Prefetcher:
         del dropped
         jobs = list(self._asked.values())
         home = self._home()
-        for job in jobs if home is not None else ():
+        for job, _ in jobs if home is not None else ():
             home._pool.give_up(job)  # type: ignore[union-attr]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Ref: a handle to one object, which is loaded when it is touched and leaves when memory is short.
 
-A Ref is small: what it shares with others of its state is in their place, and what is loaded is in a record that
-exists only while it is loaded. Who has no Ref and no value keeps nothing in memory.
+A Ref is small: what it shares with others of its state is in their place, its key is packed, what few have is apart,
+and what is loaded is in a record that exists only while it is loaded. Who has no Ref and no value keeps nothing in
+memory.
 """
 
 from __future__ import annotations
@@ -24,6 +25,17 @@ T = TypeVar("T")
 Priority = float | Callable[[], float] | None
 
 
+class Own:
+    """What few Refs have: a priority of their own, or objects to load before them."""
+
+    __slots__ = ("key", "needs", "priority")
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self.priority: Priority = None
+        self.needs: tuple[Ref[Any], ...] = ()
+
+
 class Ref(Generic[T]):
     """A handle to one object. ``Materializer.register`` makes them.
 
@@ -34,14 +46,44 @@ class Ref(Generic[T]):
     *Thread safety*: any number of threads may use a Ref; one of them loads. Changing the value is for one thread.
     """
 
-    __slots__ = ("__weakref__", "_held", "_key", "_needs", "_place", "_priority")
+    __slots__ = ("__weakref__", "_held", "_own", "_place")
 
     def __init__(self, place: Place, key: Any, priority: Priority = None) -> None:
         self._place = place
-        self._key = key
+        self._own: Any = place.pack(key)
         self._held: Held | Flight | Failure | None = None
-        self._priority: Priority = priority
-        self._needs: tuple[Ref[Any], ...] | None = None
+        if priority is not None:
+            self._apart().priority = priority
+
+    # -- what it is made of, for the parts of this layer
+
+    @property
+    def _key(self) -> Any:
+        own = self._own
+        if type(own) is Own:
+            own = own.key
+        return own.decode() if type(own) is bytes and self._place.packs else own
+
+    def _move(self, place: Place, key: Any) -> None:
+        """Lets the Ref stand for another object; its priority and its needs stay."""
+        packed = place.pack(key)
+        if type(self._own) is Own:
+            self._own.key = packed
+        else:
+            self._own = packed
+        self._place = place
+
+    def _priority(self, key: Any) -> float:
+        stated = self._own.priority if type(self._own) is Own else None
+        if stated is None:
+            return self._place.weight(key)
+        return check_priority(stated()) if callable(stated) else stated
+
+    def _apart(self) -> Own:
+        own = self._own
+        if type(own) is not Own:
+            own = self._own = Own(own)
+        return own
 
     # -- what it is
 
@@ -85,28 +127,37 @@ class Ref(Generic[T]):
 
     @property
     def priority(self) -> float:
-        """How likely the object is to be needed, 0 or more: what was stated, or the weight of its state.
+        """How likely the object is to be needed, 0 or more: what was stated, or what the search says of it.
+
+        That is the sum of the weights of the nodes that reach the object, where the materializer follows a tree; as of
+        when they were taken over last. Else it is the weight of the Ref's state by ``Materializer(weigh=…)``.
 
         Raises:
             InvalidInputError: A function that was stated as the priority gave none.
         """
-        stated = self._priority
-        if stated is None:
-            return self._place.weight()
-        return check_priority(stated()) if callable(stated) else stated
+        return self._priority(self._key)
 
     @priority.setter
     def priority(self, value: Priority) -> None:
-        self._priority = value if value is None or callable(value) else check_priority(value)
+        checked = value if value is None or callable(value) else check_priority(value)
+        if checked is not None or type(self._own) is Own:
+            self._apart().priority = checked
+
+    @property
+    def has_own_priority(self) -> bool:
+        """Whether a priority was stated; else it follows the search."""
+        return type(self._own) is Own and self._own.priority is not None
 
     @property
     def needs(self) -> tuple[Ref[Any], ...]:
         """The objects that are loaded before this one; they may need each other in circles."""
-        return self._needs or ()
+        return self._own.needs if type(self._own) is Own else ()
 
     @needs.setter
     def needs(self, refs: tuple[Ref[Any], ...]) -> None:
-        self._needs = tuple(refs) or None
+        own = tuple(refs)
+        if own or type(self._own) is Own:
+            self._apart().needs = own
 
     # -- loading
 
@@ -192,3 +243,12 @@ class Ref(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Ref to {self._place.name(self._key)}, {self.status}>"
+
+
+class EntryRef(Ref[T]):
+    """A Ref that keeps what its entry refers to from the collector, by itself: a handle for it would be as large."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self._place.release(self._key)

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from casstore.objects.materializer import Materializer
 
 
 class Status(StrEnum):
@@ -70,25 +74,63 @@ class MaterializerStatus:
     late: int
 
 
+def status_of(home: Materializer) -> MaterializerStatus:
+    """See ``Materializer.status``."""
+    loader, pool = home._loader, home._pool
+    with pool.lock:
+        pool.reap()
+    with loader.lock:
+        loaded, used = len(loader.residents), loader.residents.used_bytes
+    threshold = home.threshold
+    with pool.lock:
+        return MaterializerStatus(
+            loaded=loaded,
+            loaded_bytes=used,
+            allowed_bytes=loader.allowed_bytes,
+            max_bytes=loader.max_bytes,
+            dirty=len(loader.dirty),
+            queued=len(pool.queue),
+            running=pool.running,
+            threads=pool.alive,
+            abandoned=pool.abandoned,
+            abandoned_ever=pool.abandoned_ever,
+            died=pool.died,
+            pressure=home._pressure,
+            threshold=threshold,
+            hit_rate=loader.hit_rate,
+            load_seconds=loader.load_seconds,
+            hits=loader.hits,
+            loads=loader.loads,
+            failures=loader.failures,
+            unloads=loader.residents.unloads,
+            rejected=pool.rejected,
+            cancelled=pool.cancelled,
+            late=pool.late,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class PrefetchStatus:
     """Figures of a prefetcher.
 
     Attributes:
-        active: Whether it loads ahead now; off, it only watches whether that would pay.
+        active: Whether it loads ahead what it learned; off, it only watches whether that would pay.
+        search_active: The same of what a search foretells, by ``follow`` or ``expect``.
         waiting: Objects that were loaded ahead and not asked for yet.
         waiting_bytes: What they take, by estimate.
         issued: Loads asked for ahead of need.
         hits: Objects that somebody then asked for.
         wasted: Objects that left without being asked for.
         saved_seconds: Load times of the hits.
-        hit_share: Share of the last guesses that came true, 0 to 1.
+        hit_share: Share of the last guesses that came true, 0 to 1, of those that were learned.
+        search_hit_share: The same of those of a search.
         switches: How often it switched itself off or on.
         shapes: Shapes of keys that it knows.
         keys: Keys that it knows.
     """
 
     active: bool
+    search_active: bool
     waiting: int
     waiting_bytes: int
     issued: int
@@ -96,6 +138,7 @@ class PrefetchStatus:
     wasted: int
     saved_seconds: float
     hit_share: float
+    search_hit_share: float
     switches: int
     shapes: int
     keys: int

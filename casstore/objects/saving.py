@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from casstore.branches import Branch
 from casstore.errors import InvalidInputError
 from casstore.format.entry import INLINE_BYTES, Entry, object_entry
-from casstore.objects.origins import place_of
-from casstore.objects.places import BranchPlace, SnapshotPlace, StoredPlace, pinned
+from casstore.objects.origins import entry_place, place_of
+from casstore.objects.places import BranchPlace, EntryPlace, StatePlace
 
 if TYPE_CHECKING:
     from casstore.objects.ref import Ref
@@ -24,16 +24,17 @@ def save(ref: Ref[Any], to: Branch | None, key: str | None) -> Entry:
     if to is not None:
         if not isinstance(to, Branch):
             raise InvalidInputError(f"{to!r} is no branch; give what store.branch(…) returned.")
-        known = ref._key if isinstance(ref._key, str) else None
+        known = ref._key if isinstance(place, StatePlace) else None
         name = known if key is None else key
         if name is None:
             raise InvalidInputError("the object has no key yet; give one as `save(branch, key)`.")
         to.objects[name] = value
-        ref._place = place_of(place.home, to, place.expected)
-        ref._key = name
+        before = ref._key
+        ref._move(place_of(place.home, to, place.expected), name)
+        place.release(before)
         place.loader.saved(ref, None, value)
         return to.objects.entry(name)
-    if isinstance(place, SnapshotPlace) or not isinstance(place, StoredPlace):
+    if not isinstance(place, EntryPlace):
         raise InvalidInputError(
             f"{place.name(ref._key)} came from what never changes; say where to with `save(branch)`, or `discard` it."
         )
@@ -44,6 +45,8 @@ def save(ref: Ref[Any], to: Branch | None, key: str | None) -> Entry:
             entry = object_entry(type_id, version, len(data), None, data)
         else:
             entry = object_entry(type_id, version, len(data), store.put(data))
-        ref._key = pinned(store, entry)
+        before = ref._key
+        ref._move(*entry_place(place.home, entry, place.expected))
+    place.release(before)
     place.loader.saved(ref, entry, value)
     return entry

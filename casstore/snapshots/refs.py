@@ -10,12 +10,13 @@ import os
 import re
 import time
 from collections.abc import Iterator, MutableMapping
+from contextlib import nullcontext
 from typing import TypeGuard
 
-from casstore.address import ADDRESS_BYTES, Address, check_address, event_address
+from casstore.address import Address, check_address, event_address
 from casstore.errors import ConflictError, CorruptionError, InvalidInputError, NotFoundError
 from casstore.format.event import RefMove, decode_ref_move, encode_ref_move, event_facts
-from casstore.format.index_entry import REF, history_prefix, ref_key
+from casstore.format.index_entry import HISTORY, REF, decode_ref, history_prefix, ref_key
 from casstore.format.kinds import EVENT, SNAPSHOT
 from casstore.snapshots.history import history_cut
 from casstore.snapshots.snapshot import Snapshot, Snapshots
@@ -61,24 +62,31 @@ class Refs(MutableMapping[str, Snapshot]):
     """Names of snapshots, in the order of their names.
 
     *Durability*: a move is durable on return; it is a sync point for all that was put before.
+
+    Attributes:
+        deleted: Moves since the store was opened after which the ref was gone.
     """
 
-    __slots__ = ("_actor", "_backend", "_snapshots")
+    __slots__ = ("_actor", "_backend", "_opened_at", "_snapshots", "deleted")
 
     def __init__(self, snapshots: Snapshots, actor: str | None) -> None:
         self._snapshots = snapshots
         self._backend = snapshots.storage.backend
         self._actor = actor
+        self.deleted = 0
+        # Records from here on are new: they were put with all below them.
+        with self._backend.watch() as watch:
+            self._opened_at = watch.start
 
     def id_of(self, name: str) -> Address | None:
         """Id of the snapshot that the ref names, or None where there is no such ref."""
         value = self._backend.fact(ref_key(name))
-        return None if value is None else Address(value[:ADDRESS_BYTES])
+        return None if value is None else decode_ref(ref_key(name), value)[1]
 
     def ids(self) -> Iterator[tuple[str, Address]]:
         """Names and snapshot ids, in order, without reading the snapshots."""
         for key, value in self._backend.facts(REF):
-            yield key[1:].decode(), Address(value[:ADDRESS_BYTES])
+            yield decode_ref(key, value)
 
     def __getitem__(self, name: str) -> Snapshot:
         found = self.id_of(check_ref_name(name))
@@ -170,10 +178,11 @@ class Refs(MutableMapping[str, Snapshot]):
             if self.id_of(check_ref_name(new)) is not None:
                 raise ConflictError(f"a ref named {new!r} exists; delete it first or choose another name.", path=new)
             self._check_target(snapshot)
-            made = self._record(new, None, snapshot, f"renamed from {old}")
-            gone = self._record(old, snapshot, None, f"renamed to {new}")
-            # The new name first: a crash between the two records leaves both names, never none.
-            self._backend.sync({**event_facts(encode_ref_move(made)), **event_facts(encode_ref_move(gone))})
+            with self._backend.freeing():
+                made = self._record(new, None, snapshot, f"renamed from {old}")
+                gone = self._record(old, snapshot, None, f"renamed to {new}")
+                # The new name first: a crash between the two records leaves both names, never none.
+                self._backend.sync({**event_facts(encode_ref_move(made)), **event_facts(encode_ref_move(gone))})
 
     def history(self, name: str) -> list[RefMove]:
         """The moves of a ref, newest first; empty where it never existed."""
@@ -204,8 +213,10 @@ class Refs(MutableMapping[str, Snapshot]):
     def _move(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
         if new is not None:
             self._check_target(new)
-        move = self._record(name, old, new, reason)
-        self._backend.sync(event_facts(encode_ref_move(move)))
+        # Deleting a ref must be possible where there is no room left, or there would be nothing to collect.
+        with nullcontext() if new is not None else self._backend.freeing():
+            move = self._record(name, old, new, reason)
+            self._backend.sync(event_facts(encode_ref_move(move)))
         return move
 
     def _check_target(self, snapshot: Address) -> None:
@@ -214,6 +225,22 @@ class Refs(MutableMapping[str, Snapshot]):
             raise NotFoundError(
                 f"no snapshot has the id {snapshot.hex()}; it may have been collected.", address=snapshot
             )
+        if self._backend.interrupted and (entry.segment, entry.ordinal) < self._opened_at:
+            self._check_revived(snapshot)
+
+    def _check_revived(self, snapshot: Address) -> None:
+        """What nothing keeps may have been collected, and be back in part since the index was made anew."""
+        if any(snapshot == found for _, found in self.ids()):
+            return
+        cut = history_cut(self._snapshots.storage)
+        for _, payload in self._backend.facts(HISTORY):
+            move = decode_ref_move(payload)
+            if move.number > cut and snapshot in (move.old, move.new):
+                return
+        # Imported on use: hardly ever needed.
+        from casstore.snapshots.wholeness import check_whole
+
+        check_whole(self._snapshots, snapshot)
 
     def _record(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
         """The event of a move, as a record that waits for the next sync; the write lock is held."""
@@ -231,6 +258,7 @@ class Refs(MutableMapping[str, Snapshot]):
         )
         payload = encode_ref_move(move)
         backend.put([self._snapshots.storage.record(EVENT, event_address(payload), payload)])
+        self.deleted += new is None
         return move
 
     def _who(self) -> str:

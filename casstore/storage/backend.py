@@ -7,7 +7,7 @@ object, and memory. A backend knows records, not what they mean: verification, c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -37,8 +37,16 @@ class Backend(Protocol):
     """
 
     read_only: bool
+    max_bytes: int | None
+    """The quota in force: a ``put`` that would pass it raises ``QuotaExceededError``."""
     sweeps: int
-    """How often a sweep has begun or ended."""
+    """How often a sweep has begun or ended, or a compaction after one."""
+    collecting: bool
+    """Set from the beginning of a sweep to the end of its compaction: there is one at a time."""
+    interrupted: bool
+    """Whether a sweep ended in the middle, in this opening or by a crash: lists may stand without their pieces."""
+    doomed: Callable[[IndexEntry], bool] | None
+    """Tells records that refer to others and will be deleted by the sweep under way: no hit revives them any more."""
     sweeping: bool
     """Set while a collection deletes; decisions and deletions are made under ``write_lock``."""
 
@@ -51,7 +59,11 @@ class Backend(Protocol):
         """Whether any record is known to be damaged or cut off: then a list in place does not prove its pieces are."""
 
     def put(self, records: Sequence[Record]) -> None:
-        """Keeps records, in order. What still waits for a sync point is not written twice; callers ask for the rest."""
+        """Keeps records, in order. What still waits for a sync point is not written twice; callers ask for the rest.
+
+        Raises:
+            QuotaExceededError: They would pass the quota; none was kept.
+        """
 
     def prepare(self, records: Sequence[Record]) -> list[Prepared]:
         """Records as they are to be written, checksums and all; does no I/O and takes no lock."""
@@ -76,14 +88,20 @@ class Backend(Protocol):
     def touch(self, address: Address, stamp: int) -> None:
         """Renews the time of the last hit, in seconds since 1970."""
 
-    def mark_damaged(self, address: Address) -> None:
-        """Remembers that the record's bytes are wrong, so that the next put of it writes it again."""
+    def mark_damaged(self, address: Address, lost_kind: int | None = None) -> None:
+        """Remembers that the record's bytes are wrong, so that the next put of it writes it again.
+
+        With ``lost_kind`` a record of that kind which is nowhere is remembered as lost.
+        """
 
     def damaged(self, address: Address) -> CorruptionError:
         """Marks the record of ``address`` damaged; the error to raise for it."""
 
-    def delete(self, addresses: Sequence[Address]) -> int:
-        """Forgets records, at once and durably; returns how many there were. Space comes back by ``compact``."""
+    def delete(self, addresses: Sequence[Address], *, durable: bool = True) -> int:
+        """Forgets records, at once; returns how many there were. Space comes back by ``compact``.
+
+        Without ``durable`` a crash may bring them back, until the next ``sync``.
+        """
 
     def scan(self, prefix: bytes = b"") -> Iterator[tuple[Address, IndexEntry]]:
         """All records whose addresses begin with ``prefix``, in the order of their addresses."""
@@ -106,6 +124,9 @@ class Backend(Protocol):
     def next_event(self) -> int:
         """A number for the next event; call it with ``write_lock`` held."""
 
+    def freeing(self) -> AbstractContextManager[None]:
+        """What this thread writes in the context gives space back: no quota holds, and the reserve may be used."""
+
     def write_lock(self) -> AbstractContextManager[object]:
         """Held while several steps must not be mixed with other writers' steps; reentrant."""
 
@@ -116,7 +137,8 @@ class Backend(Protocol):
         """All watches that are open now."""
 
     def hit(self, address: Address, entry: IndexEntry, sweeps: int | None = None) -> bool:
-        """A put met a record that was there already: all open watches learn of it. False: a sweep took it meanwhile.
+        """A put met a record that was there already: all open watches learn of it, and of the base of a delta. False: a
+        sweep took it meanwhile.
 
         ``sweeps`` is the count from before ``entry`` was looked up; with it, the record is looked up again only where a
         sweep could have taken it.

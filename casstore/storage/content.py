@@ -108,16 +108,27 @@ class ListBuilder:
         return address
 
 
-def cut_content(
-    address: Address, data: bytes, lengths: Sequence[int], known: Callable[[Address], bool]
-) -> list[tuple[int, Address, bytes]]:
-    """Kind, address and raw bytes of each record that is missing to keep ``data``; chunks come before their lists.
+Item = tuple[int, Address, bytes, Address | None]
+"""Kind, address and raw bytes of a record, and a chunk that it is probably like."""
 
-    ``lengths`` are the chunks'; ``known`` tells which addresses need no record.
+
+def cut_content(
+    address: Address,
+    data: bytes,
+    lengths: Sequence[int],
+    known: Callable[[Address], bool],
+    before: Sequence[Address] = (),
+) -> list[Item]:
+    """What each record needs that is missing to keep ``data``; chunks come before their lists.
+
+    ``lengths`` are the chunks'; ``known`` tells which addresses need no record; ``before`` are the chunks of a content
+    that ``data`` is probably like. A new chunk is taken to be like the one that, there, follows what it follows here.
     """
     if len(lengths) <= 1:
-        return [(CHUNK, address, data)]
-    items: list[tuple[int, Address, bytes]] = []
+        return [(CHUNK, address, data, before[0] if before else None)]
+    items: list[Item] = []
+    places = {piece: place for place, piece in enumerate(before)}
+    beside = -1
     pieces: list[Piece] = []
     taken: set[Address] = set()
     view = memoryview(data)
@@ -125,18 +136,19 @@ def cut_content(
     for length in lengths:
         chunk = bytes(view[start : start + length])
         piece = content_address(chunk)
+        beside = places.get(piece, beside + 1)
         if piece not in taken and not known(piece):
             taken.add(piece)
-            items.append((CHUNK, piece, chunk))
+            items.append((CHUNK, piece, chunk, before[min(beside, len(before) - 1)] if before else None))
         pieces.append((piece, length))
         start += length
     if len(pieces) <= MAX_PIECES:
-        items.append((CHUNK_LIST, address, encode_chunk_list(address, pieces)))
+        items.append((CHUNK_LIST, address, encode_chunk_list(address, pieces), None))
         return items
 
     def put_list(part: Address, members: list[Piece]) -> None:
         if not known(part):
-            items.append((CHUNK_LIST, part, encode_chunk_list(part, members)))
+            items.append((CHUNK_LIST, part, encode_chunk_list(part, members), None))
 
     builder = ListBuilder(put_list)
     start = 0

@@ -17,24 +17,28 @@ from collections.abc import Iterator, Mapping, Sequence
 import casstore.layout as layout
 from casstore.address import Address
 from casstore.errors import CorruptionError, FormatVersionError, StorageError
+from casstore.format.chunk_list import decode_chunk_list
 from casstore.format.event import event_facts, parse_event
 from casstore.format.index_entry import (
     NEXT_EVENT,
     NEXT_ORDINAL,
     OBJECT,
     SUSPECT,
+    SWEEPING,
     IndexEntry,
     encode_entry,
     encode_number,
+    entry_of,
 )
-from casstore.format.kinds import EVENT
+from casstore.format.kinds import CHUNK_LIST, EVENT
 from casstore.format.record import Record, check_record, decode_record, encode_record
 from casstore.osfile import OsFiles
 from casstore.storage.backend import SegmentInfo
+from casstore.storage.filling import Decompress
 from casstore.storage.index import Index, LevelIndex
 from casstore.storage.indexed import IndexedBackend
+from casstore.storage.quarantine import holds_records
 from casstore.storage.readers import live_pins
-from casstore.storage.recovery import Decompress
 
 _SEGMENT = 1
 
@@ -58,6 +62,7 @@ class FileBackend(IndexedBackend):
         self._decompress = decompress
         self._sync_files = sync
         self._ordinal = self._number_fact(NEXT_ORDINAL, 0)
+        self._used: int | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -96,6 +101,10 @@ class FileBackend(IndexedBackend):
         stamp = int(time.time())
         for record, data in prepared:
             path = self._path(record.address)
+            if self._used is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    self._used -= os.path.getsize(path)
+                self._used += len(data)
             try:
                 self._make_folders(record.address)
                 self._os.replace_file(path, data, sync=self._sync_files)
@@ -110,9 +119,7 @@ class FileBackend(IndexedBackend):
                 raise StorageError(
                     f"an object could not be written ({error}); free space, then open the store again.", path=path
                 ) from error
-            self._pending[record.address] = IndexEntry(
-                _SEGMENT, 0, len(record.stored), record.raw_bytes, self._ordinal, stamp, record.kind, record.encoding
-            )
+            self._pending[record.address] = entry_of(record, _SEGMENT, 0, self._ordinal, stamp)
             self._ordinal += 1
 
     def _make_folders(self, address: Address) -> None:
@@ -139,7 +146,7 @@ class FileBackend(IndexedBackend):
         return [SegmentInfo(_SEGMENT, self.used_bytes(), self._ordinal, False)]
 
     def check_segments(self) -> Iterator[CorruptionError]:
-        for path, address in _object_files(self.path):
+        for path, address in object_files(self.path):
             try:
                 with open(path, "rb") as file:
                     record = decode_record(file.read())
@@ -156,13 +163,14 @@ class FileBackend(IndexedBackend):
             self._check_writable()
             if live_pins(self.path):
                 return
+            self._used = None
             for folder, _, names in os.walk(os.path.join(self.path, layout.OBJECTS)):
                 for name in names:
                     if name.endswith(".tmp"):
                         # What a crash left; nobody else writes one while the lock is held.
                         self._os.unlink(os.path.join(folder, name))
             known_events = set()
-            for path, address in list(_object_files(self.path)):
+            for path, address in list(object_files(self.path)):
                 if self.find(address) is None:
                     self._os.unlink(path)
                 else:
@@ -181,7 +189,11 @@ class FileBackend(IndexedBackend):
                     self._os.unlink(os.path.join(refs, name))
 
     def used_bytes(self) -> int:
-        return sum(os.path.getsize(path) for path, _ in _object_files(self.path))
+        # Counted once, and kept from then on: the quota asks before every put.
+        with self._lock:
+            if self._used is None:
+                self._used = sum(os.path.getsize(path) for path, _ in object_files(self.path))
+            return self._used
 
     def close(self) -> None:
         with self._lock:
@@ -196,7 +208,8 @@ class FileBackend(IndexedBackend):
                 self._index.close(clean=not self.read_only and not failed)
 
 
-def _object_files(path: str) -> Iterator[tuple[str, Address]]:
+def object_files(path: str) -> Iterator[tuple[str, Address]]:
+    """Path and address of each object's file."""
     objects = os.path.join(path, layout.OBJECTS)
     for first in _names(objects):
         for second in _names(os.path.join(objects, first)):
@@ -215,9 +228,11 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> LevelIndex:
-    """The index of a store with a file per object: as it was closed, or made anew from the files."""
-    folder = os.path.join(path, layout.INDEX)
+def open_file_index(
+    path: str, decompress: Decompress, *, sync: bool = True, folder: str | None = None, files: OsFiles | None = None
+) -> LevelIndex:
+    """The index of a store with a file per object: as it was closed, or made anew from the files, in ``folder``."""
+    folder = folder or os.path.join(path, layout.INDEX)
     if os.path.isdir(folder):
         with contextlib.suppress(CorruptionError):
             index = LevelIndex(folder, sync=sync)
@@ -233,12 +248,17 @@ def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> 
                 return index
         shutil.rmtree(folder)
     index = LevelIndex(folder, create=True, sync=sync)
+    if files is not None:
+        # The folder that was removed must not come back: it may have been closed in order, and would be believed.
+        files.sync_folder(folder)
+        files.sync_folder(path)
     changes: dict[bytes, bytes | None] = {}
+    lists: dict[Address, list[Address]] = {}
     events: dict[int, bytes] = {}
     stamp = int(time.time())
     ordinal = 0
     suspect = False
-    for file_path, address in _object_files(path):
+    for file_path, address in object_files(path):
         with open(file_path, "rb") as file:
             try:
                 record = decode_record(file.read())
@@ -247,20 +267,34 @@ def open_file_index(path: str, decompress: Decompress, *, sync: bool = True) -> 
             except (CorruptionError, FormatVersionError):
                 suspect = True
                 continue
-        changes[OBJECT + address] = encode_entry(
-            IndexEntry(_SEGMENT, 0, len(record.stored), record.raw_bytes, ordinal, stamp, record.kind, record.encoding)
-        )
+        changes[OBJECT + address] = encode_entry(entry_of(record, _SEGMENT, 0, ordinal, stamp))
         ordinal += 1
+        if record.base is not None:
+            lists[address] = [record.base]
+        if record.kind == CHUNK_LIST:
+            try:
+                pieces = decode_chunk_list(address, decompress(record.encoding, record.stored, record.raw_bytes)).pieces
+                lists[address] = [piece for piece, _ in pieces]
+            except CorruptionError:
+                suspect = True
+                del changes[OBJECT + address]
         if isinstance(number, int):
             events[number] = payload
+    # A collection that a crash cut short may have removed pieces, or a base, before what names them.
+    while gone := [one for one, pieces in lists.items() if any(OBJECT + piece not in changes for piece in pieces)]:
+        for one in gone:
+            del lists[one], changes[OBJECT + one]
     for number, payload in sorted(events.items()):
         try:
             changes.update(event_facts(payload))
         except CorruptionError:
             suspect = True
         changes[NEXT_EVENT] = encode_number(number + 1)
-    if suspect:
+    if suspect or holds_records(path):
         changes[SUSPECT] = b"1"
+    if ordinal:
+        # What was collected may be back in part.
+        changes[SWEEPING] = b"1"
     changes[NEXT_ORDINAL] = encode_number(ordinal)
     index.write(changes)
     return index

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 import plyvel
 
 from casstore.errors import CasstoreError, ClosedError, CorruptionError, LockedError, StorageError
 from casstore.format.index_entry import BATCH, CLEAN, batch_key, decode_number, encode_number
+from casstore.osfile import FOLDER_MODE
 
 KEPT_BATCHES: Final = 131_072
 """More numbers than two write buffers of LevelDB can hold."""
@@ -36,6 +37,7 @@ QUICK_BYTES: Final = 16 * 1024 * 1024
 """An index of up to this size is compacted whole after a collection: some 100 ms."""
 
 _AFTER_ALL_KEYS: Final = b"\xff\xff"
+_BATCH_END: Final = bytes([BATCH[0] + 1])
 
 
 class Index(Protocol):
@@ -49,6 +51,9 @@ class Index(Protocol):
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Writes all changes at once; ``None`` removes a key. Durable on return, unless opened without ``sync``."""
+
+    def write_unsynced(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Writes all changes at once, in order with all others; durable when the next ``write`` is."""
 
     def write_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Writes what can be computed anew: all at once, but neither durable nor counted among the batches."""
@@ -76,6 +81,10 @@ class LevelIndex:
         self._sync = sync
         self._path = path
         _check_process()
+        if create:
+            # LevelDB's files are open to everybody as far as the umask lets them be; so the folder is not.
+            with suppress(FileExistsError):
+                os.mkdir(path, FOLDER_MODE)
         try:
             self._db = plyvel.DB(
                 path,
@@ -101,6 +110,7 @@ class LevelIndex:
     def _last_number(self) -> int:
         with (
             self._reading(),
+            self._sought(_BATCH_END, back=True),
             self._db.iterator(prefix=BATCH, include_value=False, reverse=True, verify_checksums=True) as keys,
         ):
             for key in keys:
@@ -115,8 +125,28 @@ class LevelIndex:
             raise self._reading_error(error) from None
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._reading(), self._db.iterator(prefix=prefix, verify_checksums=True) as pairs:
+        with (
+            self._reading(),
+            self._sought(prefix),
+            self._db.iterator(prefix=prefix, verify_checksums=True) as pairs,
+        ):
             yield from pairs
+
+    @contextmanager
+    def _sought(self, start: bytes, *, back: bool = False) -> Iterator[None]:
+        """Raises where the first step of an iterator meets damage; with ``back`` that of one that goes backwards.
+
+        LevelDB passes over what it cannot read, and plyvel's iterators ask whether it did after each step but the first
+        one: a scan would end in silence, with nothing, before it began.
+        """
+        with self._db.raw_iterator(verify_checksums=True) as probe:
+            probe.seek(start)
+            if back:
+                if probe.valid():
+                    probe.prev()
+                else:
+                    probe.seek_to_last()
+        yield
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -131,13 +161,16 @@ class LevelIndex:
         if not _is_damage(error):
             return StorageError(f"the index cannot be read ({_text(error)}).", path=self._path)
         return CorruptionError(
-            f"the index is damaged ({_text(error)}); close the store everywhere and delete this folder: the next "
-            "opening makes it anew.",
+            f"the index is damaged ({_text(error)}); run `casstore repair`, or close the store everywhere and "
+            "delete this folder: the next opening makes it anew.",
             path=self._path,
         )
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         self._write(changes, self._sync)
+
+    def write_unsynced(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self._write(changes, False)
 
     def write_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
         self._write_batch(changes, False)
@@ -172,7 +205,11 @@ class LevelIndex:
 
     def batches_complete(self) -> bool:
         expected: int | None = None
-        with self._reading(), self._db.iterator(prefix=BATCH, include_value=False, verify_checksums=True) as keys:
+        with (
+            self._reading(),
+            self._sought(BATCH),
+            self._db.iterator(prefix=BATCH, include_value=False, verify_checksums=True) as keys,
+        ):
             for key in keys:
                 number = decode_number(key[1:])
                 if number != (expected if expected is not None else max(1, self._number - KEPT_BATCHES + 1)):
@@ -183,8 +220,12 @@ class LevelIndex:
     def tidy(self) -> None:
         try:
             self._flush()
-            if self._db.approximate_size(b"", _AFTER_ALL_KEYS) <= QUICK_BYTES:
-                self._db.compact_range()
+            size = self._db.approximate_size(b"", _AFTER_ALL_KEYS)
+            # The new tables lie beside the old ones for a while; where that does not fit, nothing more is written at
+            # all until the store is opened again.
+            if size <= QUICK_BYTES and _free_bytes(self._path) >= size + WRITE_BUFFER_BYTES:
+                # With bounds: plyvel passes absent ones as two empty keys, between which there is nothing to compact.
+                self._db.compact_range(start=b"\0", stop=_AFTER_ALL_KEYS)
         except (plyvel.Error, RuntimeError) as error:
             raise self._reading_error(error) from None
 
@@ -201,6 +242,11 @@ class LevelIndex:
                 self._flush()
         finally:
             self._db.close()
+
+
+def _free_bytes(path: str) -> int:
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
 
 
 _user_pid: int | None = None
@@ -226,7 +272,8 @@ def _opening_error(error: plyvel.Error, path: str) -> CasstoreError:
     if not _is_damage(error):
         return StorageError(f"the index cannot be opened ({text}).", path=path)
     return CorruptionError(
-        f"the index is damaged ({text}); close the store and delete this folder: the next opening makes it anew.",
+        f"the index is damaged ({text}); run `casstore repair`, or close the store and delete this "
+        "folder: the next opening makes it anew.",
         path=path,
     )
 
@@ -267,6 +314,9 @@ class MemoryIndex:
                 self._pairs.pop(key, None)
             else:
                 self._pairs[key] = value
+
+    def write_unsynced(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self.write(changes)
 
     def write_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
         self.write(changes)

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
@@ -23,17 +23,22 @@ from casstore.format.index_entry import (
     DAMAGED_FLAG,
     NEXT_EVENT,
     OBJECT,
+    SWEEPING,
     IndexEntry,
     decode_entry,
     decode_number,
     encode_entry,
     encode_number,
+    lost_entry,
 )
 from casstore.format.record import Record
 from casstore.storage.backend import Prepared, SegmentInfo
 from casstore.storage.index import Index
+from casstore.storage.quota import check_room
 from casstore.storage.watch import Watch
 
+MAX_BASES: Final = 8
+"""Where a damaged base was healed as a delta of its own, there are further steps; never more than these."""
 MAX_PENDING: Final = 16_384
 """Entries that may wait; a full table makes a sync point (about 7 MB of memory)."""
 
@@ -43,6 +48,8 @@ class IndexedBackend(ABC):
 
     def __init__(self, index: Index, *, read_only: bool = False) -> None:
         self.read_only = read_only
+        self.max_bytes: int | None = None
+        self._freeing: tuple[int, ...] = ()
         self._index = index
         self._index_get = index.get
         self._pending: dict[Address, IndexEntry] = {}
@@ -50,6 +57,9 @@ class IndexedBackend(ABC):
         self._watches: tuple[Watch, ...] = ()
         self._sweeping = False
         self.sweeps = 0
+        self.collecting = False
+        self.interrupted = index.get(SWEEPING) is not None
+        self.doomed: Callable[[IndexEntry], bool] | None = None
         self._cut_off = False
         self._closed: str | None = None
         self._failure: str | None = None
@@ -68,7 +78,7 @@ class IndexedBackend(ABC):
 
     @property
     def doubtful(self) -> bool:
-        return self.hurt
+        return self.hurt or self.interrupted
 
     # -- lookups
 
@@ -136,7 +146,8 @@ class IndexedBackend(ABC):
     def put_cache(self, changes: Mapping[bytes, bytes | None]) -> None:
         with self._lock:
             self._check_writable()
-            self._index.write_cache({CACHE + key: value for key, value in changes.items()})
+            # A batch that LevelDB wrote in part leaves its log torn: what it appends next would be lost at an opening.
+            self._guarded(self._index.write_cache, {CACHE + key: value for key, value in changes.items()})
 
     # -- changes
 
@@ -173,6 +184,8 @@ class IndexedBackend(ABC):
             unique = {pair[0].address: pair for pair in prepared}
             fresh = [pair for address, pair in unique.items() if self._is_new(pending.get(address))]
             if fresh:
+                if self.max_bytes is not None and threading.get_ident() not in self._freeing:
+                    check_room(self.max_bytes, self.used_bytes(), fresh)
                 if self.damaged_count:
                     self._count_healed(fresh)
                 self._keep(fresh)
@@ -181,7 +194,8 @@ class IndexedBackend(ABC):
 
     @staticmethod
     def _is_new(entry: IndexEntry | None) -> bool:
-        return entry is None or bool(entry.flags & DAMAGED_FLAG)
+        # A delta may wait whose base has turned out to be damaged.
+        return entry is None or bool(entry.flags & DAMAGED_FLAG) or entry.base is not None
 
     def _count_healed(self, fresh: Sequence[tuple[Record, bytes]]) -> None:
         for record, _ in fresh:
@@ -200,12 +214,19 @@ class IndexedBackend(ABC):
     def touch(self, address: Address, stamp: int) -> None:
         with self._lock:
             entry = self.find(address)
-            if entry is not None and entry.stamp < stamp and not self.read_only:
-                self._pending[address] = entry._replace(stamp=stamp)
+            if entry is None or entry.stamp >= stamp or self.read_only or (self.doomed and self.doomed(entry)):
+                return
+            # Its stamp keeps the record from now on, so what lies below must be kept too: also before the hit is told.
+            for watch in self._watches:
+                watch.hit(address, entry)
+            self._pending[address] = entry._replace(stamp=stamp)
 
-    def mark_damaged(self, address: Address) -> None:
+    def mark_damaged(self, address: Address, lost_kind: int | None = None) -> None:
+        """As in ``Backend``; with ``lost_kind`` also what is nowhere is remembered, so that a put heals it."""
         with self._lock:
             entry = self.find(address)
+            if entry is None and lost_kind is not None:
+                entry = lost_entry(lost_kind, self.damaged_count)._replace(flags=0)
             if entry is None or entry.flags & DAMAGED_FLAG:
                 return
             self.damaged_count += 1
@@ -233,21 +254,50 @@ class IndexedBackend(ABC):
                 self._pending = {}
 
     def _write_index(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self._guarded(self._index.write, changes)
+
+    def _guarded(
+        self, write: Callable[[Mapping[bytes, bytes | None]], None], changes: Mapping[bytes, bytes | None]
+    ) -> None:
         try:
-            self._index.write(changes)
+            write(changes)
         except StorageError as error:
             self._failure = error.message
             raise
+
+    @contextmanager
+    def freeing(self) -> Iterator[None]:
+        ident = threading.get_ident()
+        with self._lock:
+            self._freeing = (*self._freeing, ident)
+            if not self.read_only and not self._closed:
+                self._make_room()
+        try:
+            yield
+        finally:
+            with self._lock:
+                left = list(self._freeing)
+                left.remove(ident)
+                self._freeing = tuple(left)
+                if not left and not self.read_only and not self._closed:
+                    self._hold_back()
+
+    def _make_room(self) -> None:  # noqa: B027  (most backends hold nothing back)
+        """Gives back what is held for a full disk, where that is needed; the lock is held."""
+
+    def _hold_back(self) -> None:  # noqa: B027
+        """Holds it again, as far as there is room; the lock is held."""
 
     @abstractmethod
     def _make_durable(self) -> dict[bytes, bytes | None]:
         """Makes all kept records durable; returns what the index must learn with it."""
 
-    def delete(self, addresses: Sequence[Address]) -> int:
+    def delete(self, addresses: Sequence[Address], *, durable: bool = True) -> int:
         with self._lock:
             self._check_writable()
             if any(address in self._pending for address in addresses):
                 self.sync()
+            write = self._index.write if durable else self._index.write_unsynced
             found = {address: entry for address in addresses if (entry := self.find(address)) is not None}
             if found:
                 changes: dict[bytes, bytes | None] = {OBJECT + address: None for address in found}
@@ -255,7 +305,7 @@ class IndexedBackend(ABC):
                 if hurt:
                     self.damaged_count = max(0, self.damaged_count - hurt)
                     changes[DAMAGED] = encode_number(self.damaged_count)
-                self._write_index(changes)
+                self._guarded(write, changes)
                 self._forget(found)
             return len(found)
 
@@ -297,7 +347,12 @@ class IndexedBackend(ABC):
         self._sweeping = value
         self.sweeps += 1
 
-    def hit(self, address: Address, entry: IndexEntry, sweeps: int | None = None) -> bool:
+    def hit(self, address: Address, entry: IndexEntry, sweeps: int | None = None, depth: int = 0) -> bool:
+        if entry.base is not None:
+            # Its base first: once that is kept, no sweep can leave the delta without it.
+            base = self.find(entry.base)
+            if base is None or depth == MAX_BASES or not self.hit(entry.base, base, sweeps, depth + 1):
+                return False
         for watch in self._watches:
             watch.hit(address, entry)
         if self._sweeping or sweeps != self.sweeps:
@@ -305,7 +360,9 @@ class IndexedBackend(ABC):
             # behind its lock every decision is final.
             with self._lock:
                 found = self.find(address)
-                if found is None:
+                if found is None or (self.doomed is not None and self.doomed(found)):
+                    for watch in self._watches:
+                        watch.miss(address)
                     return False
                 for watch in self._watches:
                     watch.hit(address, found)

@@ -19,7 +19,8 @@ from casstore.errors import ClosedError
 from casstore.format.kinds import CHUNK
 from casstore.format.record import Record
 from casstore.storage.backend import Prepared
-from casstore.storage.content import cut_content
+from casstore.storage.content import Item, cut_content
+from casstore.storage.deltas import delta_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,8 +32,11 @@ _BATCH_ITEMS: Final = 256
 BUSY_LEVEL: Final = 1
 """zstandard's level for batches that would otherwise be waited for."""
 
-_Content = tuple[Address, bytes]
-_Item = tuple[int, Address, bytes]
+Previous = Callable[[bytes], Address | None]
+"""The content that a key had before, or None."""
+
+_Content = tuple[Address, bytes, bytes | None]
+"""A content, and the key that it is for."""
 _Batch = tuple[list[Prepared], list[_Content]]
 """Records to write, and the contents that they keep."""
 
@@ -42,6 +46,10 @@ class Ingest:
 
     Leaving the context waits until all is written (not synced) and raises what went wrong in the background. Until
     then everything it put or met is kept from the collector.
+
+    Args:
+        storage: Where to.
+        previous: The content of a key in the state before; what comes with that key may be stored against it.
 
     Memory: a few batches of 1 MiB, and the largest content that is given whole.
     """
@@ -53,6 +61,7 @@ class Ingest:
         "_limit",
         "_open",
         "_pool",
+        "_previous",
         "_running",
         "_stack",
         "_storage",
@@ -60,13 +69,14 @@ class Ingest:
         "new_bytes",
     )
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, previous: Previous | None = None) -> None:
         self._storage = storage
+        self._previous = previous if storage.deltas else None
         self._stack = ExitStack()
         self._open = False
         # Made when the first batch is full: few small files need no threads.
         self._pool: ThreadPoolExecutor | None = None
-        self._batch: list[tuple[Address, bytes]] = []
+        self._batch: list[_Content] = []
         self._batch_bytes = 0
         self._waiting: set[Address] = set()
         self._running: deque[tuple[Future[_Batch], Callable[[list[_Content]], object]]] = deque()
@@ -97,14 +107,14 @@ class Ingest:
                 pool.shutdown(wait=True, cancel_futures=True)
             self._stack.close()
 
-    def add(self, data: bytes) -> Address:
-        """Keeps a content given whole; returns its address at once."""
+    def add(self, data: bytes, key: bytes | None = None) -> Address:
+        """Keeps a content given whole, for a key; returns its address at once."""
         if not self._open:
             raise ClosedError("the ingest is not open; use it in a `with` block.")
         address = content_address(data)
         if address not in self._waiting and not self._storage.known(address):
             self._waiting.add(address)
-            self._batch.append((address, data))
+            self._batch.append((address, data, key))
             self._batch_bytes += len(data)
             if self._batch_bytes >= _BATCH_BYTES or len(self._batch) >= _BATCH_ITEMS:
                 self._submit()
@@ -122,7 +132,7 @@ class Ingest:
         builder = storage.list_builder(lambda record: storage.backend.put([record]))
 
         def build(contents: list[_Content]) -> None:
-            for address, chunk in contents:
+            for address, chunk, _ in contents:
                 builder.add(chunk, address)
 
         self.flush()
@@ -140,7 +150,7 @@ class Ingest:
             self._start(self._prepare, batch, self._end_waiting)
 
     def _end_waiting(self, contents: list[_Content]) -> None:
-        self._waiting.difference_update([address for address, _ in contents])
+        self._waiting.difference_update([address for address, _, _ in contents])
 
     def flush(self) -> None:
         """Writes everything that was added so far."""
@@ -194,26 +204,30 @@ class Ingest:
 
     def _prepare(self, batch: list[_Content], level: int) -> _Batch:
         """Cuts and compresses whole contents; runs in a thread of the pool."""
-        storage = self._storage
-        items: list[_Item] = []
-        for address, data in batch:
-            items += cut_content(address, data, storage.chunker.lengths(data), storage.known)
+        storage, previous = self._storage, self._previous
+        items: list[Item] = []
+        for address, data, key in batch:
+            before = () if key is None or previous is None else storage.pieces_like(previous(key))
+            items += cut_content(address, data, storage.chunker.lengths(data), storage.known, before)
         return self._compressed(items, level), batch
 
     def _prepare_chunks(self, chunks: list[bytes], level: int) -> _Batch:
         """Hashes and compresses chunks of one content; runs in a thread of the pool."""
-        contents = [(content_address(chunk), chunk) for chunk in chunks]
+        contents: list[_Content] = [(content_address(chunk), chunk, None) for chunk in chunks]
         known = self._storage.known
-        missing = [(CHUNK, piece, chunk) for piece, chunk in dict(contents).items() if not known(piece)]
-        return self._compressed(missing, level), contents
+        missing = {piece: chunk for piece, chunk, _ in contents}
+        items: list[Item] = [(CHUNK, piece, chunk, None) for piece, chunk in missing.items() if not known(piece)]
+        return self._compressed(items, level), contents
 
-    def _compressed(self, items: list[_Item], level: int) -> list[Prepared]:
-        stored = compress_batch([raw for _, _, raw in items], level)
-        records = [
-            Record(kind, encoding, address, len(raw), data)
-            for (kind, address, raw), (encoding, data) in zip(items, stored, strict=True)
-        ]
-        return self._storage.backend.prepare(records)
+    def _compressed(self, items: list[Item], level: int) -> list[Prepared]:
+        storage = self._storage
+        records = [None if like is None else delta_of(storage, piece, raw, like) for _, piece, raw, like in items]
+        rest = [place for place, record in enumerate(records) if record is None]
+        stored = compress_batch([items[place][2] for place in rest], level)
+        for place, (encoding, data) in zip(rest, stored, strict=True):
+            kind, address, raw, _ = items[place]
+            records[place] = Record(kind, encoding, address, len(raw), data)
+        return storage.backend.prepare([record for record in records if record is not None])
 
 
 def _windows(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -263,7 +263,9 @@ def _remove(folder: str, names: set[str] | list[str]) -> None:
 
 def _damaged(source: str, what: str) -> CorruptionError:
     return CorruptionError(
-        f"the index {source} is damaged: {what}; open the store for writing, which rebuilds its index", path=source
+        f"the index {source} is damaged: {what}; run `casstore repair`, or open the store for writing, which rebuilds "
+        "its index",
+        path=source,
     )
 
 

@@ -7,6 +7,7 @@ process is refused too (``lockf`` would let it in). A forked child closes its co
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -47,7 +48,9 @@ class FileLock:
                     raise LockedError(f"{who} {what}.", path=path, pid=pid) from None
                 time.sleep(_POLL_SECONDS)
         # Always as long, so that nothing of an older one is left; to cut the file first would have ext4 write it out.
-        os.pwrite(self._fd, b"%-15d\n" % os.getpid(), 0)
+        # Only for the message to others: on a full disk the lock must not fail for it.
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, b"%-15d\n" % os.getpid(), 0)
         _held.add(self)
 
     def _holder(self) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from casstore.address import Address
 from casstore.errors import CorruptionError
-from casstore.format.index_entry import IndexEntry
+from casstore.format.index_entry import IndexEntry, entry_of
 from casstore.format.record import HEADER_BYTES, Record
 from casstore.storage.backend import SegmentInfo
 from casstore.storage.index import MemoryIndex
@@ -24,6 +24,7 @@ class MemoryBackend(IndexedBackend):
     def __init__(self) -> None:
         super().__init__(MemoryIndex())
         self._records: dict[Address, Record] = {}
+        self._used = 0
         self._ordinal = 0
 
     def _reachable(self, entry: IndexEntry) -> bool:
@@ -41,10 +42,10 @@ class MemoryBackend(IndexedBackend):
     def _keep(self, prepared: Sequence[tuple[Record, bytes]]) -> None:
         stamp = int(time.time())
         for record, _ in prepared:
+            self._drop(record.address)
             self._records[record.address] = record
-            self._pending[record.address] = IndexEntry(
-                _SEGMENT, 0, len(record.stored), record.raw_bytes, self._ordinal, stamp, record.kind, record.encoding
-            )
+            self._used += HEADER_BYTES + len(record.stored)
+            self._pending[record.address] = entry_of(record, _SEGMENT, 0, self._ordinal, stamp)
             self._ordinal += 1
 
     def _make_durable(self) -> dict[bytes, bytes | None]:
@@ -52,7 +53,12 @@ class MemoryBackend(IndexedBackend):
 
     def _forget(self, found: Mapping[Address, IndexEntry]) -> None:
         for address in found:
-            self._records.pop(address, None)
+            self._drop(address)
+
+    def _drop(self, address: Address) -> None:
+        record = self._records.pop(address, None)
+        if record is not None:
+            self._used -= HEADER_BYTES + len(record.stored)
 
     def _position(self) -> tuple[int, int]:
         return _SEGMENT, self._ordinal
@@ -67,7 +73,7 @@ class MemoryBackend(IndexedBackend):
         pass
 
     def used_bytes(self) -> int:
-        return sum(HEADER_BYTES + len(record.stored) for record in list(self._records.values()))
+        return self._used
 
     def _leave_to_parent(self) -> None:
         # A copy in memory shares nothing with the parent's.

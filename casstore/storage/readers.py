@@ -13,16 +13,17 @@ import os
 import shutil
 from functools import partial
 
-from casstore.errors import LockedError
+from casstore.errors import LockedError, StorageError
 from casstore.layout import INDEX, READERS, parse_pin_name, pin_name
 from casstore.storage.leveldb_copy import copy_index
 from casstore.storage.lock import FileLock, remove_dead
+from casstore.storage.reserve import is_full
 
 
 class ReaderCopy:
     """A pin and the copy of the index that it guards; ``release`` removes both."""
 
-    __slots__ = ("_folder", "_lock", "_pid", "index_path", "pin")
+    __slots__ = ("_folder", "_lock", "_pid", "_source", "index_path", "pin")
 
     def __init__(self, store: str) -> None:
         """Takes a pin in ``store`` and copies its index.
@@ -38,7 +39,6 @@ class ReaderCopy:
                 os.mkdir(readers, 0o700)
             self.pin, self._lock = _take_pin(readers)
             self._folder = os.path.join(readers, self.pin)
-            os.mkdir(self._folder, 0o700)
         except OSError as error:
             import tempfile
             import warnings
@@ -50,9 +50,34 @@ class ReaderCopy:
                 RuntimeWarning,
                 stacklevel=2,
             )
+        self._source = os.path.join(store, INDEX)
         self.index_path = os.path.join(self._folder, INDEX)
         try:
-            copy_index(os.path.join(store, INDEX), self.index_path)
+            if self._lock is not None:
+                os.mkdir(self._folder, 0o700)
+            copy_index(self._source, self.index_path)
+        except (StorageError, OSError) as error:
+            if self._lock is None or not is_full(error):
+                self.release()
+                raise
+            self.move_elsewhere()
+        except BaseException:
+            self.release()
+            raise
+
+    def move_elsewhere(self) -> None:
+        """Makes the copy anew in the temporary folder, as the store's disk is full; the pin stays where it is.
+
+        Raises:
+            StorageError: There is no room either; the pin is given up.
+        """
+        import tempfile
+
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = tempfile.mkdtemp(prefix="casstore-reader-")
+        self.index_path = os.path.join(self._folder, INDEX)
+        try:
+            copy_index(self._source, self.index_path)
         except BaseException:
             self.release()
             raise

@@ -8,26 +8,29 @@ crash can take back what that batch calls durable.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Container, Mapping
 
 import casstore.layout as layout
 from casstore.address import Address
 from casstore.errors import CorruptionError
 from casstore.format.chunk_list import decode_chunk_list
-from casstore.format.event import event_facts, parse_event
+from casstore.format.event import event_facts
 from casstore.format.index_entry import (
     DAMAGED,
     DAMAGED_FLAG,
+    EVENT_KEY,
+    HISTORY,
+    LOST_SEGMENT,
     NEXT_EVENT,
     NEXT_SEGMENT,
     OBJECT,
     SEGMENT,
     SUSPECT,
-    IndexEntry,
+    SWEEPING,
     SegmentState,
     decode_entry,
     decode_number,
@@ -36,16 +39,23 @@ from casstore.format.index_entry import (
     encode_number,
     encode_segment,
     segment_key,
+    segment_of,
 )
 from casstore.format.kinds import CHUNK_LIST, EVENT
-from casstore.format.record import HEADER_BYTES, RecordHeader, decode_record
+from casstore.format.record import HEADER_BYTES, decode_record
 from casstore.osfile import OsFiles
+from casstore.storage.filling import (
+    Decompress,
+    Filled,
+    Stretch,
+    event_number,
+    event_payload,
+    fill_index,
+    record_entry,
+)
 from casstore.storage.index import Index, LevelIndex
+from casstore.storage.quarantine import holds_records
 from casstore.storage.segment_files import SegmentFiles
-
-_BATCH: Final = 20_000
-
-Decompress = Callable[[int, bytes, int], bytes]
 
 
 def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool = True) -> LevelIndex:
@@ -54,16 +64,17 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
     Cost: what was written since the last sync point; a rebuild reads all segments.
     """
     folder = os.path.join(path, layout.INDEX)
-    _finish_rebuild(path, files)
+    finish_rebuild(path, files)
     if not os.path.isdir(folder):
         if not SegmentFiles(path).on_disk():
             # Its name need not be durable: where it is lost, it is made anew from the segments.
-            return LevelIndex(folder, create=True, sync=sync)
+            return _named(LevelIndex(folder, create=True, sync=sync), folder, files)
         return rebuild_index(path, files, decompress, sync=sync)
     try:
         index = LevelIndex(folder, sync=sync)
     except CorruptionError:
         return rebuild_index(path, files, decompress, sync=sync)
+    _named(index, folder, files)
     lost = False
     try:
         lost = _lacks_segments(path, index)
@@ -71,14 +82,23 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
             return index
     except CorruptionError:
         pass
-    index.close(clean=False)
-    return rebuild_index(path, files, decompress, sync=sync, suspect=lost)
+    except BaseException:
+        # Or LevelDB keeps it locked for whoever tries again, with space that was freed for it.
+        index.close(clean=False)
+        raise
+    try:
+        # Every move of a ref is in the segments too; where those are damaged, the old index may still tell.
+        events = read_events(index)
+    finally:
+        # Before the new one takes its place: LevelDB writes where it is, by name.
+        index.close(clean=False)
+    return rebuild_index(path, files, decompress, sync=sync, suspect=lost, events=events)
 
 
 def _lacks_segments(path: str, index: LevelIndex) -> bool:
     """Whether a segment is gone that was not condemned; the latest moves of refs may be gone with it."""
     on_disk = SegmentFiles(path).on_disk()
-    states = {int.from_bytes(key[1:], "big"): decode_segment(value) for key, value in index.scan(SEGMENT)}
+    states = {segment_of(key): decode_segment(value) for key, value in index.scan(SEGMENT)}
     return any(segment not in on_disk and not state.condemned for segment, state in states.items())
 
 
@@ -86,7 +106,7 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
     """Takes over what was appended since the last sync point; False where the index has to be rebuilt."""
     segments = SegmentFiles(path)
     on_disk = segments.on_disk()
-    states = {int.from_bytes(key[1:], "big"): decode_segment(value) for key, value in index.scan(SEGMENT)}
+    states = {segment_of(key): decode_segment(value) for key, value in index.scan(SEGMENT)}
     new = SegmentState(0, 0, False)
     tails = [
         (segment, states.get(segment, new))
@@ -108,10 +128,10 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
         for offset, header, data in segments.walk(segment, end):
             old = index.get(OBJECT + header.address)
             healed += old is not None and bool(decode_entry(old).flags & DAMAGED_FLAG)
-            changes[OBJECT + header.address] = encode_entry(_entry(segment, offset, header, ordinal, stamp))
+            changes[OBJECT + header.address] = encode_entry(record_entry(segment, offset, header, data, ordinal, stamp))
             if header.kind == EVENT:
-                payload = _payload(data, decompress)
-                events[_event_number(payload)] = payload
+                payload = event_payload(data, decompress)
+                events[event_number(payload)] = payload
             end, ordinal = offset + len(data), ordinal + 1
         if end < on_disk[segment] and segment != newest:
             # A segment is synced before the next one is begun: this is damage, and later lists may lack their pieces.
@@ -138,91 +158,108 @@ def _adopt_tails(path: str, index: LevelIndex, files: OsFiles, decompress: Decom
 
 
 def rebuild_index(
-    path: str, files: OsFiles, decompress: Decompress, *, sync: bool = True, suspect: bool = False
+    path: str,
+    files: OsFiles,
+    decompress: Decompress,
+    *,
+    sync: bool = True,
+    suspect: bool = False,
+    events: Mapping[int, bytes] | None = None,
 ) -> LevelIndex:
     """A new index made of what the segments hold; replaces the old one when it is complete.
 
     Damaged stretches are stepped over and remembered, as is what the caller knows (``suspect``): refs that were moved
-    there last may be lost.
+    there last may be lost, unless the old index could still tell of them (``events``).
     """
     fresh = os.path.join(path, layout.NEW_INDEX)
     shutil.rmtree(fresh, ignore_errors=True)
     index = LevelIndex(fresh, create=True, sync=False)
     segments = SegmentFiles(path)
-    on_disk = segments.on_disk()
-    events: dict[int, bytes] = {}
-    stamp = int(time.time())
+    filled = fill_index(index, segments, decompress, events=events, lost=suspect)
+    torn = torn_end(filled)
     changes: dict[bytes, bytes | None] = {}
-    for segment, size in on_disk.items():
-        ordinal = end = 0
-        while True:
-            for offset, header, data in segments.walk(segment, end):
-                changes[OBJECT + header.address] = encode_entry(_entry(segment, offset, header, ordinal, stamp))
-                if header.kind == EVENT:
-                    try:
-                        payload = _payload(data, decompress)
-                        events[_event_number(payload)] = payload
-                    except CorruptionError:
-                        suspect = True
-                end, ordinal = offset + len(data), ordinal + 1
-                if len(changes) >= _BATCH:
-                    index.write(changes)
-                    changes = {}
-            if end >= size:
-                break
-            following = segments.resume(segment, end)
-            if following is None:
-                break
-            suspect = True
-            end = following
-        if end < size and segment == max(on_disk):
-            # The end of the newest segment may never have been durable; anywhere else it is damage.
-            size = end
-        suspect = suspect or end < size
-        files.truncate(segments.path(segment), size)
-        changes[segment_key(segment)] = encode_segment(SegmentState(size, ordinal, False))
-    for number, payload in sorted(events.items()):
-        try:
-            changes.update(event_facts(payload))
-        except CorruptionError:
-            suspect = True
-        changes[NEXT_EVENT] = encode_number(number + 1)
-    changes[NEXT_SEGMENT] = encode_number(max(on_disk, default=0) + 1)
-    if suspect:
+    for segment, size in filled.sizes.items():
+        end = torn.start if torn is not None and torn.segment == segment else size
+        files.truncate(segments.path(segment), end)
+        if end < size:
+            state = index.get(segment_key(segment))
+            if state is not None:
+                changes[segment_key(segment)] = encode_segment(decode_segment(state)._replace(durable_bytes=end))
+    damaged = len(filled.stretches) - (torn is not None)
+    if suspect or damaged or filled.lost_events or holds_records(path):
         changes[SUSPECT] = b"1"
+    # What was collected may be back in part.
+    changes[SWEEPING] = b"1"
     index.write(changes)
-    _drop_incomplete_lists(index, segments, decompress)
+    drop_incomplete(index, segments, decompress)
     index.close(clean=True)
-    _swap_in(path, files)
-    return LevelIndex(os.path.join(path, layout.INDEX), sync=sync)
+    swap_in(path, files)
+    folder = os.path.join(path, layout.INDEX)
+    return _named(LevelIndex(folder, sync=sync), folder, files)
 
 
-def _drop_incomplete_lists(index: LevelIndex, segments: SegmentFiles, decompress: Decompress) -> None:
-    """Forgets chunk lists whose pieces are gone: a later put of that content must not take them for the content.
+def _named(index: LevelIndex, folder: str, files: OsFiles) -> LevelIndex:
+    """The index, with the names of its files durable: LevelDB renames CURRENT and syncs no folder after it.
 
-    A collected list may still lie in a segment while the segment of its chunks was removed.
+    Otherwise a power loss could leave a CURRENT that names a MANIFEST which is gone, or an older one that knows less.
+    """
+    try:
+        files.sync_folder(folder)
+    except BaseException:
+        index.close(clean=False)
+        raise
+    return index
+
+
+def torn_end(filled: Filled) -> Stretch | None:
+    """The end of the newest segment where it is not intact: it may never have been durable. Elsewhere it is damage."""
+    if filled.stretches and filled.sizes:
+        last, newest = filled.stretches[-1], max(filled.sizes)
+        if last.segment == newest and last.end == filled.sizes[newest]:
+            return last
+    return None
+
+
+def read_events(index: Index) -> dict[int, bytes]:
+    """Payloads of the events that an index knows, by number, as far as it can be read."""
+    events: dict[int, bytes] = {}
+    for prefix in (HISTORY, EVENT_KEY):
+        with contextlib.suppress(CorruptionError):
+            for _, payload in index.scan(prefix):
+                with contextlib.suppress(CorruptionError):
+                    events[event_number(payload)] = payload
+    return events
+
+
+def drop_incomplete(index: Index, segments: SegmentFiles, decompress: Decompress, lost: Container[bytes] = ()) -> None:
+    """Forgets deltas whose base is gone, and chunk lists whose pieces are: no later put may take them for the content.
+
+    A collected delta or list may still lie in a segment while the segment of its base or chunks was removed. What the
+    index knows to be lost (``lost``) is not gone: a put of it heals what is made of it.
     """
     while True:
         gone: dict[bytes, bytes | None] = {}
         for key, value in index.scan(OBJECT):
             entry = decode_entry(value)
-            if entry.kind != CHUNK_LIST:
+            if entry.base is not None and entry.base not in lost and index.get(OBJECT + entry.base) is None:
+                gone[key] = None
+            if entry.kind != CHUNK_LIST or entry.segment == LOST_SEGMENT:
                 continue
             address = Address(key[1:])
-            record = decode_record(segments.read(entry.segment, entry.offset, HEADER_BYTES + entry.stored_bytes))
             try:
+                record = decode_record(segments.read(entry.segment, entry.offset, HEADER_BYTES + entry.stored_bytes))
                 pieces = decode_chunk_list(address, decompress(record.encoding, record.stored, record.raw_bytes)).pieces
             except CorruptionError:
                 gone[key] = None
                 continue
-            if any(index.get(OBJECT + piece) is None for piece, _ in pieces):
+            if any(piece not in lost and index.get(OBJECT + piece) is None for piece, _ in pieces):
                 gone[key] = None
         if not gone:
             return
         index.write(gone)
 
 
-def _finish_rebuild(path: str, files: OsFiles) -> None:
+def finish_rebuild(path: str, files: OsFiles) -> None:
     """Takes up what a crash between the two renames of a rebuild left."""
     folder, old = os.path.join(path, layout.INDEX), os.path.join(path, layout.OLD_INDEX)
     if os.path.isdir(old):
@@ -232,7 +269,8 @@ def _finish_rebuild(path: str, files: OsFiles) -> None:
             shutil.rmtree(old)
 
 
-def _swap_in(path: str, files: OsFiles) -> None:
+def swap_in(path: str, files: OsFiles, set_aside: Callable[[str], object] | None = None) -> None:
+    """The index that was made in ``index.new`` takes its place; ``set_aside`` is given the folder of the old one."""
     folder = os.path.join(path, layout.INDEX)
     old = os.path.join(path, layout.OLD_INDEX)
     files.sync_folder(os.path.join(path, layout.NEW_INDEX))
@@ -240,23 +278,9 @@ def _swap_in(path: str, files: OsFiles) -> None:
         files.rename(folder, old)
     files.rename(os.path.join(path, layout.NEW_INDEX), folder)
     files.sync_folder(path)
+    if set_aside is not None and os.path.isdir(old):
+        set_aside(old)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _entry(segment: int, offset: int, header: RecordHeader, ordinal: int, stamp: int) -> IndexEntry:
-    return IndexEntry(
-        segment, offset, header.stored_bytes, header.raw_bytes, ordinal, stamp, header.kind, header.encoding
-    )
-
-
-def _payload(data: bytes, decompress: Decompress) -> bytes:
-    record = decode_record(data)
-    return decompress(record.encoding, record.stored, record.raw_bytes)
-
-
-def _event_number(payload: bytes) -> int:
-    number = parse_event(payload)["number"]
-    return number if isinstance(number, int) else 0
 
 
 def _number(index: Index, key: bytes, default: int) -> int:

@@ -9,13 +9,18 @@ one is begun only when the one before is durable, so after a crash what is intac
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from casstore.address import Address
 from casstore.errors import CorruptionError, StorageError
 from casstore.format.index_entry import (
+    BASE_FLAG,
+    LOST_SEGMENT,
+    MAX_LOST,
     NEXT_SEGMENT,
     SEGMENT,
     IndexEntry,
@@ -23,18 +28,25 @@ from casstore.format.index_entry import (
     decode_segment,
     encode_number,
     encode_segment,
+    entry_of,
     segment_key,
+    segment_of,
 )
+from casstore.format.kinds import EVENT
 from casstore.format.record import HEADER_BYTES, REST_START, Record, decode_record, encode_record, header_rest
 from casstore.layout import SegmentId
 from casstore.osfile import OsFiles
 from casstore.storage.backend import SegmentInfo
+from casstore.storage.give_way import give_way
 from casstore.storage.index import Index
 from casstore.storage.indexed import IndexedBackend
 from casstore.storage.readers import live_pins
+from casstore.storage.reserve import Reserve, disk_full, is_full
 from casstore.storage.segment_files import SegmentFiles
 
-_COPY_BYTES: Final = 1024 * 1024
+_COPY_BYTES: Final = 256 * 1024
+"""What compaction moves while other writers wait: a millisecond or two."""
+_WALK_RECORDS: Final = 32
 _TRIES: Final = 4
 
 
@@ -50,6 +62,7 @@ class SegmentBackend(IndexedBackend):
         segment_bytes: int,
         read_only: bool = False,
         sync: bool = True,
+        reserve: Reserve | None = None,
     ) -> None:
         self.path = path
         self._os = files
@@ -59,13 +72,17 @@ class SegmentBackend(IndexedBackend):
         self._states: dict[int, SegmentState] = {}
         self._blocked_by: dict[int, set[str]] = {}
         for key, value in index.scan(SEGMENT):
-            self._states[int.from_bytes(key[1:], "big")] = decode_segment(value)
+            self._states[segment_of(key)] = decode_segment(value)
         on_disk = self._files.on_disk()
         # What lies beyond the end of a file is absent, whatever the index says.
         self._lengths = {
             segment: min(state.durable_bytes, on_disk.get(SegmentId(segment), 0))
             for segment, state in self._states.items()
         }
+        self._used = sum(self._lengths.values())
+        self._reserve = reserve
+        self._covered = 0
+        self._moves_waiting = False
         self._writing = 0
         self._fd = -1
         self._records = 0
@@ -77,12 +94,16 @@ class SegmentBackend(IndexedBackend):
         if not read_only:
             self._blocked_by = {s: live_pins(path) for s, state in self._states.items() if state.condemned}
             self._release_condemned()
+            self._hold_back()
 
     # -- reading
 
     def _reachable(self, entry: IndexEntry) -> bool:
         end: int = entry.offset + HEADER_BYTES + entry.stored_bytes
-        return end <= self._lengths.get(entry.segment, 0)
+        if entry.segment == LOST_SEGMENT:
+            return entry.ordinal < MAX_LOST
+        # As many records lie before it as its ordinal says. The collector takes memory for each of them.
+        return end <= self._lengths.get(entry.segment, 0) and entry.ordinal * HEADER_BYTES <= entry.offset
 
     def get(self, address: Address) -> Record:
         for _ in range(_TRIES):
@@ -130,40 +151,56 @@ class SegmentBackend(IndexedBackend):
         room = self._segment_bytes
         while place < len(prepared):
             record, data = prepared[place]
-            if parts and offset + len(data) > room:
+            if parts and offset + len(data) > room and record.kind != EVENT:
+                # Events that are put together stay together: one without the other would be half a change.
                 break
             before = old.get(record.address)
-            entry = IndexEntry(
-                segment,
-                offset,
-                len(data) - HEADER_BYTES,
-                record.raw_bytes,
-                ordinal,
-                stamp if before is None else before.stamp,
-                record.kind,
-                record.encoding,
-                0 if before is None else before.flags,
-                None if before is None else before.base,
-            )
+            if before is None:
+                entry = entry_of(record, segment, offset, ordinal, stamp)
+            else:
+                entry = entry_of(record, segment, offset, ordinal, before.stamp, before.flags & ~BASE_FLAG)
             entries.append((record.address, entry))
             parts.append(data)
             offset += len(data)
             ordinal += 1
             place += 1
+        if offset > self._covered:
+            self._cover(offset)
+        self._append(parts, start)
+        self._used += offset - start
+        self._moves_waiting = self._moves_waiting or prepared[place - 1][0].kind == EVENT
+        self._lengths[segment] = offset
+        self._records = ordinal
+        self._dirty.add(segment)
+        self._pending.update(entries)
+        return place
+
+    def _append(self, parts: Sequence[bytes], start: int) -> None:
         try:
             self._os.append(self._fd, parts)
         except OSError as error:
+            segment = self._writing
+            if is_full(error) and self._cut(start):
+                if threading.get_ident() in self._freeing and self._give_back():
+                    self._append(parts, start)
+                    return
+                if not self._moves_waiting:
+                    raise StorageError(disk_full(error), segment=segment, offset=start) from error
+                # A move whose event is written is made, or its maker must not go on as if it were not.
             self._fail(f"a segment could not be written ({error})", start)
             raise StorageError(
                 f"a segment could not be written ({error}); free space, then open the store again.",
                 segment=segment,
                 offset=start,
             ) from error
-        self._lengths[segment] = offset
-        self._records = ordinal
-        self._dirty.add(segment)
-        self._pending.update(entries)
-        return place
+
+    def _cut(self, end: int) -> bool:
+        """Takes back what an append left behind ``end``."""
+        try:
+            self._os.truncate(self._files.path(self._writing), end)
+        except OSError:
+            return False
+        return True
 
     def _begin_segment(self) -> None:
         self._end_segment()
@@ -172,6 +209,11 @@ class SegmentBackend(IndexedBackend):
         try:
             self._fd = self._os.create(path)
         except OSError as error:
+            if is_full(error) and threading.get_ident() in self._freeing and self._give_back():
+                self._begin_segment()
+                return
+            if self._moves_waiting:
+                self._failure = f"a segment could not be made ({error})"
             raise StorageError(
                 f"a segment could not be made ({error}); free space and try again.", path=path
             ) from error
@@ -215,6 +257,7 @@ class SegmentBackend(IndexedBackend):
         except OSError as error:
             self._failure = f"{reason}, and its segment could not be cut ({error})"
         self._lengths[self._writing] = end
+        self._used = sum(self._lengths.values())
         self._pending = {address: entry for address, entry in self._pending.items() if self._reachable(entry)}
 
     def _make_durable(self) -> dict[bytes, bytes | None]:
@@ -228,6 +271,12 @@ class SegmentBackend(IndexedBackend):
             changes[NEXT_SEGMENT] = encode_number(self._next_segment)
         self._dirty = set()
         return changes
+
+    def sync(self, facts: Mapping[bytes, bytes | None] | None = None) -> None:
+        with self._lock:
+            super().sync(facts)
+            if facts:
+                self._moves_waiting = False
 
     def _forget(self, found: Mapping[Address, IndexEntry]) -> None:
         pass
@@ -248,7 +297,7 @@ class SegmentBackend(IndexedBackend):
         return (self._writing, self._records) if self._fd >= 0 else (self._next_segment, 0)
 
     def used_bytes(self) -> int:
-        return sum(self._lengths.values())
+        return self._used
 
     def check_segments(self) -> Iterator[CorruptionError]:
         for info in self.segments():
@@ -288,7 +337,7 @@ class SegmentBackend(IndexedBackend):
             for _, entry in self.scan()
         )
 
-    def compact(self, segments: Sequence[int]) -> None:
+    def compact(self, segments: Sequence[int], *, past_damage: bool = False) -> None:
         for segment in segments:
             with self._lock:
                 self._check_writable()
@@ -298,7 +347,7 @@ class SegmentBackend(IndexedBackend):
                 state = self._states.get(segment)
                 if state is None or state.condemned:
                     continue
-            if not self._move_live(segment, state.durable_bytes):
+            if not self._move_live(segment, state.durable_bytes, past_damage):
                 continue
             with self._lock:
                 condemned = SegmentState(state.durable_bytes, state.records, True)
@@ -310,13 +359,16 @@ class SegmentBackend(IndexedBackend):
             self._release_condemned()
         self._index.tidy()
 
-    def _move_live(self, segment: int, end: int) -> bool:
+    def _move_live(self, segment: int, end: int, past_damage: bool) -> bool:
         """Copies what the index still finds in ``segment``; False where some of it is damaged."""
         waiting: list[tuple[Record, bytes]] = []
         size = 0
         reached = 0
-        for offset, header, data in self._files.walk(segment):
+        walk = self._files.walk_past_damage(segment) if past_damage else self._files.walk(segment)
+        for place, (offset, header, data) in enumerate(walk):
             reached = offset + len(data)
+            if place % _WALK_RECORDS == 0:
+                give_way()
             entry = self.find(header.address)
             if entry is not None and entry.segment == segment and entry.offset == offset:
                 waiting.append((decode_record(data), data))
@@ -324,9 +376,10 @@ class SegmentBackend(IndexedBackend):
                 if size >= _COPY_BYTES:
                     self._move(segment, waiting)
                     waiting, size = [], 0
+                    give_way()
         self._move(segment, waiting)
         # The walk ends at damaged bytes: what lies behind them keeps its place until it is repaired.
-        return reached >= end
+        return reached >= end or past_damage
 
     def _move(self, segment: int, records: Sequence[tuple[Record, bytes]]) -> None:
         with self._lock:
@@ -355,8 +408,39 @@ class SegmentBackend(IndexedBackend):
                 raise StorageError(f"a segment could not be removed ({error}).", segment=segment, path=path) from error
             del self._blocked_by[segment]
             del self._states[segment]
-            self._lengths.pop(segment, None)
+            self._used -= self._lengths.pop(segment, 0)
             self._write_index({segment_key(segment): None})
+
+    # -- the reserve
+
+    def _guarded(
+        self, write: Callable[[Mapping[bytes, bytes | None]], None], changes: Mapping[bytes, bytes | None]
+    ) -> None:
+        super()._guarded(write, changes)
+        if self._reserve is not None and self._reserve.index_grew(len(changes)):
+            self._covered = -1
+
+    def _cover(self, end: int) -> None:
+        """Lets the reserve grow with the segment that is written, or refuses to write."""
+        reserve = self._reserve
+        if reserve is None:
+            self._covered = sys.maxsize
+        elif threading.get_ident() not in self._freeing:
+            self._covered = reserve.cover(max(end, max(self._lengths.values(), default=0)))
+            if self._covered < end:
+                raise StorageError(disk_full(reserve.refusal), path=self.path) from reserve.refusal
+
+    def _give_back(self) -> bool:
+        self._covered = -1
+        return self._reserve is not None and self._reserve.release()
+
+    def _make_room(self) -> None:
+        if self._reserve is not None and self._reserve.held_bytes and not self._reserve.has_room():
+            self._give_back()
+
+    def _hold_back(self) -> None:
+        if self._reserve is not None:
+            self._covered = self._reserve.settle(max(self._lengths.values(), default=0))
 
     def close(self) -> None:
         with self._lock:
@@ -365,6 +449,7 @@ class SegmentBackend(IndexedBackend):
             failed = bool(self._failure)
             try:
                 if not self.read_only and not failed:
+                    self._make_room()
                     self._end_segment()
                     self.sync()
                     self._release_condemned()
@@ -377,4 +462,8 @@ class SegmentBackend(IndexedBackend):
                     self._fd = -1
                 self._closed = "the store is closed; open it again."
                 self._files.close()
-                self._index.close(clean=not self.read_only and not failed)
+                try:
+                    self._index.close(clean=not self.read_only and not failed)
+                finally:
+                    if self._reserve is not None and not self.read_only:
+                        self._reserve.keep(max(self._lengths.values(), default=0))

@@ -78,7 +78,7 @@ class SegmentFiles:
                     segment = parse_segment_name(entry.name)
                     if segment is not None:
                         found[segment] = entry.stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         return dict(sorted(found.items()))
 
@@ -99,6 +99,15 @@ class SegmentFiles:
                 return
             yield base + place, header, buffer[place : place + wanted]
             place += wanted
+
+    def walk_past_damage(self, segment: int) -> Iterator[tuple[int, RecordHeader, bytes]]:
+        """The same for all intact records of a segment; damaged stretches are stepped over."""
+        place: int | None = 0
+        while place is not None:
+            for offset, header, data in self.walk(segment, place):
+                yield offset, header, data
+                place = offset + len(data)
+            place = self.resume(segment, place)
 
     @staticmethod
     def _fill(fd: int, buffer: bytes, base: int, place: int, wanted: int) -> tuple[bytes, int, int]:

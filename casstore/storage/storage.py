@@ -29,12 +29,13 @@ from casstore.config import Config
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, ReadOnlyError
 from casstore.format.chunk_list import ChunkList, decode_chunk_list, encode_chunk_list
 from casstore.format.index_entry import DAMAGED_FLAG
-from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, KIND_NAMES, MAX_RAW_BYTES, NODE, RAW, SNAPSHOT
+from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, KIND_NAMES, MAX_RAW_BYTES, NODE, RAW, SNAPSHOT, ZSTD_BASE
 from casstore.format.record import Record
 from casstore.storage.backend import Backend
 from casstore.storage.content import ContentFile, ListBuilder, Piece, RawContent, cut_content, join_content, walk_chunks
+from casstore.storage.deltas import delta_of, is_readable, pieces_of, read_delta
 from casstore.storage.hot_cache import HotCache
-from casstore.storage.ingest import BUSY_LEVEL, Ingest
+from casstore.storage.ingest import BUSY_LEVEL, Ingest, Previous
 from casstore.storage.pins import PinHandle, PinTable
 from casstore.storage.watch import Watch
 
@@ -59,6 +60,7 @@ class RecordInfo:
     offset: int
     stamp: int
     damaged: bool
+    base: Address | None
 
 
 class Storage:
@@ -68,14 +70,16 @@ class Storage:
         backend: Where records are kept.
         chunker: How content is cut.
         config: Cache size, threads, compression.
+        deltas: Whether chunks may be stored against those of the version before.
     """
 
-    __slots__ = ("backend", "cache", "chunker", "config", "pins", "renew_after_seconds")
+    __slots__ = ("__weakref__", "backend", "cache", "chunker", "config", "deltas", "pins", "renew_after_seconds")
 
-    def __init__(self, backend: Backend, chunker: Chunker, config: Config) -> None:
+    def __init__(self, backend: Backend, chunker: Chunker, config: Config, *, deltas: bool = False) -> None:
         self.backend = backend
         self.chunker = chunker
         self.config = config
+        self.deltas = deltas
         self.cache = HotCache(config.cache_bytes - config.cache_bytes // 4)
         self.pins = PinTable()
         self.renew_after_seconds = 1800
@@ -111,14 +115,15 @@ class Storage:
         return found
 
     def get_many(self, addresses: Iterable[Address]) -> Iterator[bytes]:
-        """The whole contents of ``addresses``, in order; not kept in the hot cache."""
+        """The whole contents of ``addresses``, in order, chunk by chunk verified; not kept in the hot cache."""
         resolve = self._resolve
         for address in addresses:
             found = self.cache.get(check_address(address))
             if found is None:
                 found = resolve(address)
                 if not isinstance(found, bytes):
-                    found = join_content(address, walk_chunks(address, resolve))
+                    # Each chunk is verified, and the list by its own digest: a third hash would cost as much as both.
+                    found = b"".join([chunk for _, chunk in walk_chunks(address, resolve)])
             yield found
 
     def open_content(self, address: Address) -> ContentFile:
@@ -173,7 +178,7 @@ class Storage:
             raise NotFoundError(
                 f"{address.hex()} is a {KIND_NAMES[record.kind]}, no {KIND_NAMES[kind]}.", address=address
             )
-        return self._verified_list(record)[0] if kind == CHUNK_LIST else self._verified(record)
+        return self._verified_list(record)[0] if kind == CHUNK_LIST else self.verified(record)
 
     def chunk_list(self, address: Address) -> ChunkList | None:
         """The pieces of a content that is stored as a list; None where it is one chunk."""
@@ -199,18 +204,26 @@ class Storage:
             entry.offset,
             entry.stamp,
             bool(entry.flags & DAMAGED_FLAG),
+            entry.base,
         )
 
     def _resolve(self, address: Address) -> bytes | ChunkList:
         record = self.backend.get(address)
         if record.kind == CHUNK:
-            return self._verified(record)
+            return self.verified(record)
         if record.kind == CHUNK_LIST:
             return self._verified_list(record)[1]
         raise NotFoundError(f"{address.hex()} is a {KIND_NAMES[record.kind]}, no content.", address=address)
 
-    def _verified(self, record: Record) -> bytes:
+    def verified(self, record: Record) -> bytes:
+        """The raw bytes of a record that lies in the store.
+
+        Raises:
+            CorruptionError: They do not have the record's address; it is marked damaged.
+        """
         kind, encoding, address, raw_bytes, stored = record
+        if encoding == ZSTD_BASE:
+            return read_delta(self, record)
         try:
             raw = stored if encoding == RAW else decompress(encoding, stored, raw_bytes)
         except CorruptionError as error:
@@ -228,11 +241,12 @@ class Storage:
 
     # -- writing
 
-    def put(self, source: bytes | bytearray | memoryview | BinaryIO) -> Address:
+    def put(self, source: bytes | bytearray | memoryview | BinaryIO, like: Address | None = None) -> Address:
         """Keeps content and returns its address: BLAKE3 of the bytes, as ``b3sum`` prints it.
 
         Args:
             source: The bytes, or a binary file that is read to its end with bounded memory.
+            like: A content that bytes are probably like, such as the version before; they may be stored against it.
 
         Raises:
             InvalidInputError: ``source`` is neither.
@@ -245,10 +259,10 @@ class Storage:
             data = bytes(source)
             address = content_address(data)
             if not self.known(address):
-                if len(data) > self.chunker.whole_bytes:
-                    # Pieces that are there already must stay until the list is.
+                if like is not None or len(data) > self.chunker.whole_bytes:
+                    # Pieces and bases that are there already must stay until what needs them is.
                     with self.operation():
-                        self.backend.put(self.records_of(address, data))
+                        self.backend.put(self.records_of(address, data, like))
                 else:
                     self.backend.put([self.record(CHUNK, address, data)])
             return address
@@ -277,10 +291,18 @@ class Storage:
         encoding, stored = compress(raw, level)
         return Record(kind, encoding, address, len(raw), stored)
 
-    def records_of(self, address: Address, data: bytes) -> list[Record]:
-        """The records that are missing to keep ``data``, compressed, chunks before lists."""
-        items = cut_content(address, data, self.chunker.lengths(data), self.known)
-        return [self.record(kind, piece, raw) for kind, piece, raw in items]
+    def records_of(self, address: Address, data: bytes, like: Address | None = None) -> list[Record]:
+        """The records that are missing to keep ``data``, compressed, chunks before lists; see ``put`` for ``like``."""
+        items = cut_content(address, data, self.chunker.lengths(data), self.known, self.pieces_like(like))
+        records = []
+        for kind, piece, raw, base in items:
+            delta = None if base is None else delta_of(self, piece, raw, base)
+            records.append(delta or self.record(kind, piece, raw))
+        return records
+
+    def pieces_like(self, like: Address | None) -> list[Address]:
+        """The chunks of the content ``like``, in order, where new ones may be stored against them."""
+        return [] if like is None or not self.deltas else pieces_of(self, like)
 
     def _put_stream(self, source: BinaryIO) -> Address:
         with self.ingest() as ingest:
@@ -308,6 +330,8 @@ class Storage:
             return False
         if entry.kind == CHUNK_LIST and backend.doubtful and not self._list_is_sound(address):
             return False
+        if entry.base is not None and not is_readable(self, entry):
+            return False
         now = int(time.time())
         if now - entry.stamp > self.renew_after_seconds:
             backend.touch(address, now)
@@ -323,6 +347,8 @@ class Storage:
             entry = self.backend.find(piece)
             if entry is None or entry.flags & DAMAGED_FLAG:
                 return False
+            if entry.base is not None and not is_readable(self, entry):
+                return False
             if entry.kind == CHUNK_LIST and not self._list_is_sound(piece):
                 return False
         return True
@@ -331,10 +357,10 @@ class Storage:
         if self.backend.read_only:
             raise ReadOnlyError("the store is open read-only; open it without read_only to change it.")
 
-    def ingest(self) -> Ingest:
-        """A bulk writer: ``with storage.ingest() as ingest: address = ingest.add(data)``."""
+    def ingest(self, previous: Previous | None = None) -> Ingest:
+        """A bulk writer, to use as a context; see ``Ingest``."""
         self._check_writable()
-        return Ingest(self)
+        return Ingest(self, previous)
 
     def pin(self, what: str, address: Address) -> PinHandle:
         """Keeps what lies under ``address`` from the collector for as long as the handle lives."""

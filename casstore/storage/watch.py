@@ -9,6 +9,7 @@ other objects by address, because what lies below is live then too.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 from casstore.address import Address
 from casstore.format.index_entry import IndexEntry
@@ -20,8 +21,14 @@ class Bitmap:
 
     __slots__ = ("_bits",)
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Mapping[int, bytes] | None = None) -> None:
         self._bits: dict[int, bytearray] = {}
+        for segment, bits in (parts or {}).items():
+            self._bits[segment] = bytearray(bits)
+
+    def parts(self) -> dict[int, bytes]:
+        """Segment → its bits, from which an equal one can be made."""
+        return {segment: bytes(bits) for segment, bits in self._bits.items()}
 
     def add(self, segment: int, ordinal: int) -> bool:
         """Adds a record; whether it was new."""
@@ -34,6 +41,12 @@ class Bitmap:
         old = bits[place]
         bits[place] = old | bit
         return not old & bit
+
+    def discard(self, segment: int, ordinal: int) -> None:
+        """Takes a record out, where it is in."""
+        bits = self._bits.get(segment)
+        if bits is not None and ordinal >> 3 < len(bits):
+            bits[ordinal >> 3] &= ~(1 << (ordinal & 7))
 
     def __contains__(self, record: tuple[int, int]) -> bool:
         bits = self._bits.get(record[0])
@@ -75,6 +88,11 @@ class Watch:
                 self.chunks.add(entry.segment, entry.ordinal)
             else:
                 self.parents.add(address)
+
+    def miss(self, address: Address) -> None:
+        """What was told by ``hit`` is gone: nobody can rely on it."""
+        with self._lock:
+            self.parents.discard(address)
 
     def is_new(self, segment: int, ordinal: int) -> bool:
         """Whether the record was appended after the watch began."""

@@ -211,6 +211,10 @@ class FaultyFiles(OsFiles):
         self._synced.pop(path, None)
         self._names.append(_NameChange(os.path.dirname(path), path, None, content))
 
+    def allocate(self, path: str, size: int, start: int = 0) -> None:
+        self._enter("allocate", path, size)
+        super().allocate(path, size, start)
+
     def truncate(self, path: str, length: int) -> None:
         self._enter("truncate", path, length)
         os.truncate(path, length)

@@ -18,7 +18,7 @@ from casstore.tree.diff import Change, diff
 from casstore.tree.edit import apply
 from casstore.tree.merge import Conflict, Merge, Sides, merge
 from casstore.tree.nodes import Nodes, RecordStore, Root
-from casstore.tree.read import first_key, lookup, scan, summary, walk_nodes
+from casstore.tree.read import contents_of, first_key, lookup, scan, summary, walk_nodes
 
 if TYPE_CHECKING:
     from casstore.tree.check import Checked, check_tree
@@ -66,6 +66,7 @@ __all__ = [
     "apply",
     "build",
     "check_tree",
+    "contents_of",
     "count",
     "diff",
     "first_key",

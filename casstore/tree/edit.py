@@ -64,6 +64,8 @@ def apply(nodes: Nodes, root: Root, edits: Iterable[tuple[bytes, Entry | bytes |
     if root is None:
         present = ((key, chunk[len(join_key(key, b"")) :]) for key, chunk in zip(keys, values) if chunk is not None)
         return build(nodes, present, tree=tree)
+    # Most of the old tree becomes part of the new one without being put again.
+    nodes.rely_on(root)
     top = nodes.get(root)
     inserted: list[bytes] = []
     for height in range(top.height):

@@ -8,12 +8,15 @@ behind both.
 Directory trees. A directory is there through its keys and has an entry of its own only while it is empty. Hence two
 rules beside the usual ones: such an entry goes when the other side puts something into the directory, and it never
 conflicts with a deletion, as nothing is lost with it.
+
+Wholes. An entry may own what lies below its key, as that of a ``Members`` does. Where it owns that on one side only,
+the key and all below it are one thing: taken from the side that changed it, or, where both did, one conflict.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from casstore.errors import InvalidInputError
@@ -24,6 +27,7 @@ from casstore.tree.read import lookup
 
 CONTENT: Final = "content"
 PATH: Final = "path"
+MEMBERS: Final = "members"
 
 Edits = list[tuple[bytes, Entry | None]]
 """What ``apply`` takes: keys in ascending order, each with its new entry or None."""
@@ -42,32 +46,39 @@ class Conflict(NamedTuple):
     """Changes that cannot both stand.
 
     Attributes:
-        key: The key; of a ``"path"`` conflict, the one that is a file on one side and a directory on the other.
+        key: The key; of a ``"path"`` conflict, the one that is a file on one side and a directory on the other; of a
+            ``"members"`` conflict, the one that owns what lies below it on one side, and not on the other.
         base: What the key mapped to before both changes; None where it was absent.
         ours: What it maps to on our side.
         theirs: What it maps to on their side.
         kind: ``"content"``: both changed the key, each in its own way, or one changed it and the other removed it.
-            ``"path"``: one side has the key, the other has keys below it.
-        below: Of a ``"path"`` conflict, every key below ``key`` that the side with the directory has, in key order.
+            ``"path"``: one side has the key, the other has keys below it. ``"members"``: both changed something at or
+            below the key.
+        below: Of a ``"path"`` conflict, every key below ``key`` that the side with the directory has, in key order; of
+            a ``"members"`` conflict, every one in which the two sides differ.
     """
 
     key: bytes
     base: Entry | None
     ours: Entry | None
     theirs: Entry | None
-    kind: Literal["content", "path"]
+    kind: Literal["content", "path", "members"]
     below: tuple[Sides, ...] = ()
 
     @property
     def other_key(self) -> bytes | None:
-        """The first key that cannot stand beside ``key``; None of a ``"content"`` conflict."""
+        """The first of the keys below ``key``; None of a ``"content"`` conflict."""
         return self.below[0].key if self.below else None
 
 
 Choice = Literal["ours", "theirs"] | Entry | Conflict | None
 """How a conflict ends: as one side has it, or with an entry of its own at ``key``. Of a ``"path"`` conflict, a side
-stands for everything at and below the key, an entry removes what is below, and None leaves the directory. The conflict
-itself leaves it open: as our side has it."""
+stands for everything at and below the key, an entry removes what is below, and None leaves the directory. Of a
+``"members"`` conflict, a side stands for everything too; an entry and None remove what the sides differ in below. The
+conflict itself leaves it open: as our side has it."""
+
+Owns = Callable[[Entry | None], bool]
+"""Whether an entry owns what lies below its key."""
 
 
 class Merge:
@@ -112,7 +123,7 @@ class Merge:
         return sorted(edits.items())
 
 
-def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = False) -> Merge:
+def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = False, owns: Owns | None = None) -> Merge:
     """What becomes of ``base`` when the changes that led to ``ours`` and those that led to ``theirs`` are both made.
 
     Args:
@@ -121,6 +132,7 @@ def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = Fa
         ours: The side that the edits are for.
         theirs: The other side.
         tree: The keys are paths of a directory tree: find files in the place of directories.
+        owns: Says which entries own what lies below their keys; None: none does.
 
     Raises:
         NotFoundError: A node is missing.
@@ -154,6 +166,8 @@ def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = Fa
             merged = our or their
         if tree and merged is not None and (our is None or their is None):
             lone[key] = row
+    if owns is not None:
+        _join_wholes(rows, owns, clean, conflicts)
     empty: list[tuple[Sides, list[bytes]]] = []
     for key, below in _clashes(lone):
         row = lone[key]
@@ -198,13 +212,44 @@ def _join_path(
 
     What the side with the file removed from below it belongs to the choice too: their directory is all of it.
     """
-    prefix = row.key + b"/"
-    start = bisect_left(rows, prefix, key=_key_of)
-    below = rows[start : bisect_left(rows, row.key + b"0", start, key=_key_of)]  # `0` follows `/`
+    below = _below(row, rows)
     for key in (row.key, *map(_key_of, below)):
         clean.pop(key, None)
         conflicts.pop(key, None)
     conflicts[row.key] = Conflict(*row, PATH, tuple(below))
+
+
+def _join_wholes(
+    rows: list[Sides], owns: Owns, clean: dict[bytes, Entry | None], conflicts: dict[bytes, Conflict]
+) -> None:
+    """Decides as one what differs at and below a key that owns what lies below it on one side only."""
+    wholes: set[bytes] = set()
+    for row in rows:
+        # Those within another one belong to that.
+        if owns(row.ours) == owns(row.theirs) or any(above in wholes for above in _above(row.key)):
+            continue
+        wholes.add(row.key)
+        below = _below(row, rows)
+        group = (row, *below)
+        for one in group:
+            clean.pop(one.key, None)
+            conflicts.pop(one.key, None)
+        if all(one.base == one.ours for one in group):
+            clean.update((one.key, one.theirs) for one in group)
+        elif any(one.base != one.theirs for one in group):
+            conflicts[row.key] = Conflict(*row, MEMBERS, tuple(below))
+
+
+def _above(key: bytes) -> Iterator[bytes]:
+    at = key.rfind(b"/")
+    while at > 0:
+        yield key[:at]
+        at = key.rfind(b"/", 0, at)
+
+
+def _below(row: Sides, rows: list[Sides]) -> list[Sides]:
+    start = bisect_left(rows, row.key + b"/", key=_key_of)
+    return rows[start : bisect_left(rows, row.key + b"0", start, key=_key_of)]  # `0` follows `/`
 
 
 def _key_of(row: Sides) -> bytes:
@@ -221,7 +266,7 @@ def _resolve(conflict: Conflict, choice: Choice, edits: dict[bytes, Entry | None
         if choice == "theirs":
             _set(row, row.theirs, edits)
         else:
-            _set(row, row.ours or row.theirs if choice is None else None, edits)
+            _set(row, row.ours or row.theirs if choice is None and conflict.kind == PATH else None, edits)
 
 
 def _set(row: Sides | Conflict, entry: Entry | None, edits: dict[bytes, Entry | None]) -> None:

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Protocol
 
 from casstore.address import Address, node_address
-from casstore.errors import CasstoreError, CorruptionError
+from casstore.errors import CasstoreError, CorruptionError, NotFoundError
 from casstore.format.kinds import NODE
 from casstore.format.node import Node, decode_node
 
@@ -28,6 +28,9 @@ class RecordStore(Protocol):
 
     def put_record(self, kind: int, address: Address, raw: bytes) -> bool:
         """True if the record was not there before."""
+
+    def known(self, address: Address) -> bool:
+        """Whether a record is there and can be relied on; it stays, with all below it, while an operation runs."""
 
 
 class Nodes:
@@ -94,6 +97,17 @@ class Nodes:
         child = self.get(address)
         check_child(node, i, child)
         return child
+
+    def rely_on(self, root: Address) -> None:
+        """Makes a tree one that new nodes may lead into: a collection that is under way keeps all of it.
+
+        Raises:
+            NotFoundError: There is none, or a collection is taking it.
+            CorruptionError: Its top node is damaged.
+        """
+        if not self.records.known(root):
+            self.read(root)
+            raise NotFoundError(f"the tree {root.hex()} was collected just now.", address=root)
 
     def put(self, encoded: bytes) -> Address:
         """The address under which an encoded node is now stored; it is not decoded."""

@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from casstore.address import Address
-from casstore.format.entry import Entry
+from casstore.errors import CorruptionError, NotFoundError
+from casstore.format.entry import SNAPSHOT, Entry
 from casstore.format.node import Node, Summary
 from casstore.tree.nodes import Nodes, Root, check_child
 
@@ -37,6 +38,22 @@ def lookup(nodes: Nodes, root: Root, key: bytes) -> Entry | None:
     if i < len(keys) and keys[i] == key:
         return node.entry(i)
     return None
+
+
+def contents_of(nodes: Nodes, root: Root) -> Callable[[bytes], Address | None]:
+    """Looks up which content a key has in a tree: None where it has none, or where the tree cannot be read.
+
+    For hints only: whoever needs the content needs to know why it is not there.
+    """
+
+    def content(key: bytes) -> Address | None:
+        try:
+            entry = lookup(nodes, root, key)
+        except (CorruptionError, NotFoundError):
+            return None
+        return None if entry is None or entry.kind == SNAPSHOT else entry.address
+
+    return content
 
 
 def scan(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from casstore.errors import InvalidInputError, ReadOnlyError
 from casstore.format.canonical import JsonValue
-from casstore.tree import summary
+from casstore.tree import contents_of, summary
 from casstore.workspace.part import FILES, OBJECTS
 from casstore.workspace.registering import note_import
 from casstore.workspace.registry import Registry
@@ -114,7 +114,9 @@ def import_directory(
             cache.forget()
         known = cache.snapshot
         scan.records = cache.records
-        with store.storage.ingest() as ingest:
+        before = origins[0] if origins else known
+        previous = contents_of(store.nodes, None if before is None else before.roots.get(FILES))
+        with store.storage.ingest(previous) as ingest:
             capture = Capture(scan, ingest, cache.records, posix=posix, paranoid=paranoid)
             capture.run(progress)
             left_out = all_left_out(cache.records)

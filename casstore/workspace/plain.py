@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from casstore.errors import ConflictError
 from casstore.format.entry import DIRECTORY
 from casstore.format.stat_cache import NO_RULES, UNSETTLED, FolderRecord
+from casstore.tree import contents_of
 from casstore.workspace.observed import Changes, Observed
 from casstore.workspace.part import FILES, POSIX
 from casstore.workspace.scanning.capture import Capture, all_left_out, left_out_of
@@ -123,7 +124,7 @@ class PlainDirectory:
             )
             nodes = store.nodes
             if keep:
-                with store.storage.ingest() as ingest:
+                with store.storage.ingest(contents_of(nodes, self._roots.get(FILES))) as ingest:
                     capture = Capture(scan, ingest, records, posix=self._posix, paranoid=paranoid)
                     capture.run(progress, only)
             else:

@@ -1,49 +1,74 @@
 # SPDX-License-Identifier: MIT
-"""``casstore cat``: the bytes of one content."""
+"""``casstore cat``: the bytes of one file, or one object by field."""
 
 from __future__ import annotations
 
 import base64
 import shutil
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ..names import json_name
-from ..places import parse_content_place
+from ..places import Place, parse_content_place
 from ..session import Call, complete_state, store_command
-from ..units import format_size
+from ..units import SIZE, format_size
+
+if TYPE_CHECKING:
+    from casstore import Store
+    from casstore.format.entry import Entry
 
 MAX_JSON_BYTES: Final = 16 * 1024 * 1024
 _COPY_BYTES: Final = 1024 * 1024
 
 
-@store_command("cat", example="casstore --store state.cas cat main:files/README.md | less")
-@click.argument("place", metavar="STATE:files/PATH", shell_complete=complete_state)
-def command(call: Call, place: str) -> None:
-    """Print the bytes of one file; of a symlink its target; of an object its stored bytes.
+@store_command(
+    "cat",
+    example="casstore --store state.cas cat main:files/README.md | less\n"
+    "casstore --store state.cas cat main:objects/memory",
+)
+@click.argument("place", metavar="STATE:files/PATH|objects/KEY", shell_complete=complete_state)
+@click.option("--raw", is_flag=True, help="Of an object, its stored bytes as they are.")
+@click.option("--all", "show_all", is_flag=True, help="Of an object, everything: no list and no text is cut.")
+@click.option(
+    "--limit", type=SIZE, metavar="SIZE", help="Decode objects of up to this size (default: 4 to 256MiB, by type)."
+)
+def command(call: Call, place: str, raw: bool, show_all: bool, limit: int | None) -> None:
+    """Print the bytes of one file; of a symlink its target; of an object its fields, whatever class wrote it.
 
-    With --json the bytes stand in `text` where they are UTF-8, and in `base64` otherwise.
+    With --json the bytes stand in `text` where they are UTF-8, and in `base64` otherwise; an object in `value`.
     """
-    from ..entries import entry_at, entry_json, open_entry
+    from ..entries import entry_at
 
     wanted = parse_content_place(place)
     with call.read() as store:
         entry = entry_at(store, store.resolve(wanted.state), wanted)
-        if call.out.as_json and entry.size > MAX_JSON_BYTES:
-            from casstore.errors import InvalidInputError
+        if wanted.root == "objects" and not raw:
+            from ..objects import print_object
 
-            raise InvalidInputError(
-                f"{place} has {format_size(entry.size)}, too much for JSON; run cat without --json.", path=wanted.path
-            )
-        with open_entry(store, entry, wanted) as content:
-            if call.out.as_json:
-                call.out.json(**json_name("key", wanted.key), entry=entry_json(entry), **_encoded(content.read()))
-                return
-            output = sys.stdout.buffer
-            shutil.copyfileobj(content, output, _COPY_BYTES)
-            output.flush()
+            print_object(call, store, wanted, entry, limit=limit, show_all=show_all)
+        else:
+            _print_bytes(call, store, wanted, entry)
+
+
+def _print_bytes(call: Call, store: Store, wanted: Place, entry: Entry) -> None:
+    from ..entries import entry_json, open_entry
+
+    if call.out.as_json and entry.size > MAX_JSON_BYTES:
+        from casstore.errors import InvalidInputError
+
+        raise InvalidInputError(
+            f"{wanted.state}:{wanted.key} has {format_size(entry.size)}, too much for JSON; run cat without --json.",
+            path=wanted.path,
+        )
+    with open_entry(store, entry, wanted) as content:
+        if call.out.as_json:
+            call.out.json(**json_name("key", wanted.key), entry=entry_json(entry), **_encoded(content.read()))
+            return
+        output = sys.stdout.buffer
+        shutil.copyfileobj(content, output, _COPY_BYTES)
+        output.flush()
 
 
 def _encoded(data: bytes) -> dict[str, Any]:

@@ -29,8 +29,9 @@ _FIELDS: Final = {"max_bytes": "max_bytes", "grace": "grace_seconds", "undo_keep
 def command(call: Call, key: str | None, value: str | None) -> None:
     """Show all settings, or KEY; or set KEY to VALUE.
 
-    max_bytes is a size (20GiB, or none), grace and undo_keep are durations (90s, 1h, 7d). max_bytes is kept with the
-    store; this version does not enforce it yet.
+    max_bytes is a size (20GiB, or none): what the records of the store may take, headers and garbage counted, the index
+    not. Who would pass it gets an error; deleting refs and collecting always work. grace and undo_keep are durations
+    (90s, 1h, 7d).
     """
     if key is not None and value is not None:
         wanted = _parse(key, value)

@@ -12,10 +12,12 @@ import click
 from ..names import display_key, json_name
 from ..places import Place, parse_place
 from ..session import Call, complete_state, store_command
-from ..units import format_size
+from ..units import SIZE, format_size
 
 if TYPE_CHECKING:
     from casstore import Change, Store
+
+    from ..fields import Failures
 
 
 @store_command(
@@ -27,27 +29,82 @@ if TYPE_CHECKING:
 @click.argument("new", metavar="B", shell_complete=complete_state)
 @click.option("-p", "--patch", is_flag=True, help="Show text differences, as `git apply` reads them.")
 @click.option("--stat", is_flag=True, help="Show sizes, and totals at the end.")
-def command(call: Call, old: str, new: str, patch: bool, stat: bool) -> None:
+@click.option("--name-only", is_flag=True, help="Show keys alone; no object is looked into.")
+@click.option("--all", "show_all", is_flag=True, help="Show every changed field, and values whole.")
+@click.option(
+    "--limit", type=SIZE, metavar="SIZE", help="Decode objects of up to this size (default: 4 to 256MiB, by type)."
+)
+def command(
+    call: Call, old: str, new: str, patch: bool, stat: bool, name_only: bool, show_all: bool, limit: int | None
+) -> None:
     """What differs between A and B: added, modified and deleted keys.
 
-    Files are shown by their path, objects as objects/KEY. A place restricts the comparison: NAME:files/src.
+    Files are shown by their path, objects as objects/KEY, with a line for each changed field. A place restricts the
+    comparison: NAME:files/src.
     """
-    if patch and stat:
-        raise click.UsageError("--patch and --stat exclude each other.")
+    if patch + stat + name_only > 1:
+        raise click.UsageError("--patch, --stat and --name-only exclude each other.")
     old_place, new_place = parse_place(old), parse_place(new)
     within = _common_key(old_place, new_place)
+    look = _Look(limit, show_all=show_all)
     with call.read() as store:
         changes = _changes(store, old_place, new_place, within)
         if call.out.as_json:
             head = {"old": store.resolve(old_place.state).id, "new": store.resolve(new_place.state).id}
-            call.out.json_stream(head, "changes", (_json(store, change, patch) for change in changes))
+            call.out.json_stream(head, "changes", _json_items(store, changes, look, patch, name_only))
         elif patch:
             _print_patch(store, changes)
         elif stat:
             _print_stat(call, changes)
         else:
             for change in changes:
-                call.out.line(f"{change.letter} {display_key(change.key)}")
+                line = f"{change.letter} {display_key(change.key)}"
+                if name_only or not _is_changed_object(change):
+                    call.out.line(line)
+                else:
+                    _print_fields(call, store, change, line, look)
+    if look.failures is not None:
+        look.failures.exit()
+
+
+class _Look:
+    """How objects are looked into, and what could not be shown; nothing of it is imported where none differs."""
+
+    __slots__ = ("failures", "limit", "show_all")
+
+    def __init__(self, limit: int | None, *, show_all: bool) -> None:
+        self.limit = limit
+        self.show_all = show_all
+        self.failures: Failures | None = None
+
+
+def _is_changed_object(change: Change) -> bool:
+    return change.letter == "M" and change.key.startswith("objects/")
+
+
+def _print_fields(call: Call, store: Store, change: Change, line: str, look: _Look) -> None:
+    from ..fields import Failures, change_lines
+
+    look.failures = look.failures or Failures()
+    found = False
+    for field in change_lines(store, change, look.failures, limit=look.limit, show_all=look.show_all):
+        found = True
+        call.out.line(f"{line}: {field}")
+    if not found:
+        call.out.line(line)
+
+
+def _json_items(
+    store: Store, changes: Iterator[Change], look: _Look, patch: bool, name_only: bool
+) -> Iterator[dict[str, Any]]:
+    for change in changes:
+        item = _json(store, change, patch)
+        if not name_only and not patch and _is_changed_object(change):
+            from ..fields import Failures, changes_json
+
+            look.failures = look.failures or Failures()
+            item |= changes_json(store, change, look.failures, limit=look.limit, show_all=look.show_all)
+        yield item
 
 
 def _common_key(old: Place, new: Place) -> str:

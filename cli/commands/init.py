@@ -24,17 +24,24 @@ from ..units import SIZE, format_size
 @click.option("--chunk-min", type=SIZE, metavar="BYTES", help="Smallest chunk.")
 @click.option("--chunk-avg", type=SIZE, metavar="BYTES", help="Average chunk.")
 @click.option("--chunk-max", type=SIZE, metavar="BYTES", help="Largest chunk.")
+@click.option(
+    "--deltas/--no-deltas",
+    default=True,
+    show_default=True,
+    help="Store contents against the version before them where that saves.",
+)
 def command(
     call: Call,
     backend: Literal["segments", "files"],
     chunk_min: int | None,
     chunk_avg: int | None,
     chunk_max: int | None,
+    deltas: bool,
 ) -> None:
     """Make an empty store.
 
-    Backend and chunk sizes are fixed for the store's life. `import` makes a missing store by itself, so this is only
-    needed to choose them.
+    Backend, chunk sizes and deltas are fixed for the store's life. `import` makes a missing store by itself, so this is
+    only needed to choose them.
     """
     from casstore.config import Config
     from casstore.errors import ConflictError
@@ -43,7 +50,9 @@ def command(
     if is_store(call.store_path):
         raise ConflictError(f"{call.store_path} is a store already; use it, or choose another path.")
     wanted: dict[str, Any] = {"chunk_min_bytes": chunk_min, "chunk_avg_bytes": chunk_avg, "chunk_max_bytes": chunk_max}
-    config = Config(backend=backend, **{name: value for name, value in wanted.items() if value is not None})
+    config = Config(
+        backend=backend, deltas=deltas, **{name: value for name, value in wanted.items() if value is not None}
+    )
     with call.write(create=True, config=config) as store:
         fields = store.format_fields
         if call.out.as_json:

@@ -21,7 +21,10 @@ def inspect_graph(call: Call) -> None:
     with call.read() as store:
         names = refs_by_id(store)
         snapshots = _reached(store, list(names))
-    parents = {identity: snapshot.parents for identity, snapshot in snapshots.items()}
+    parents = {
+        identity: tuple(parent for parent in snapshot.parents if parent in snapshots)
+        for identity, snapshot in snapshots.items()
+    }
     order = newest_first(parents, {identity: snapshot.time_ns for identity, snapshot in snapshots.items()})
     if call.out.as_json:
         call.out.json(
@@ -54,10 +57,15 @@ def inspect_graph(call: Call) -> None:
 
 def _reached(store: Store, starts: list[Address]) -> dict[Address, Snapshot]:
     """Every snapshot that is one of ``starts`` or an ancestor of one."""
+    from casstore.snapshots import shallow_ids
+
+    # What retention cut off ends the graph there.
+    shallow = shallow_ids(store.storage)
     found: dict[Address, Snapshot] = {}
     while starts:
         identity = starts.pop()
         if identity not in found:
             snapshot = found[identity] = store.resolve(identity)
-            starts.extend(snapshot.parents)
+            gone = identity in shallow
+            starts.extend(parent for parent in snapshot.parents if not gone or parent in store)
     return found

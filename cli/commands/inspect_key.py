@@ -97,6 +97,7 @@ def _record(store: Store, address: Address) -> dict[str, Any]:
     return {
         "kind": KIND_NAMES.get(info.kind, str(info.kind)),
         "encoding": ENCODING_NAMES.get(info.encoding, str(info.encoding)),
+        "base": info.base,
         "stored_bytes": info.stored_bytes,
         "raw_bytes": info.raw_bytes,
         "segment": info.segment if in_segment else None,
@@ -108,5 +109,7 @@ def _record(store: Store, address: Address) -> dict[str, Any]:
 def _stored(record: dict[str, Any]) -> str:
     """A record on one line."""
     size = f"{record['kind']}, {format_size(record['stored_bytes'])} {record['encoding']}"
+    if record["base"] is not None:
+        size += f" against {record['base'].hex()[:12]}"
     place = "a file" if record["segment"] is None else f"segment {record['segment']}, offset {record['offset']:,}"
     return f"{size}, {place}{', DAMAGED' if record['damaged'] else ''}"

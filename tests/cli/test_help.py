@@ -127,7 +127,7 @@ def complete(line: str, directory: Path) -> list[str]:
 
 def test_completion_of_commands_and_refs(history: Any) -> None:
     folder = history.store.parent
-    assert complete("casstore re", folder) == ["refs"]
+    assert complete("casstore re", folder) == ["refs", "repair"]
     assert complete(f"casstore --store {history.store} log m", folder) == ["main"]
     assert complete(f"casstore --store {history.store} diff main t", folder) == ["try"]
     assert complete("casstore --store nowhere log m", folder) == []

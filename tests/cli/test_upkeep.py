@@ -10,7 +10,8 @@ import pytest
 
 
 def stored(store: Path) -> int:
-    return sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    # What is held back for a full disk shrinks with the largest segment, and is no part of what is freed.
+    return sum(path.stat().st_size for path in store.rglob("*") if path.is_file() and path.name != "reserve")
 
 
 @pytest.fixture

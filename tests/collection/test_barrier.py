@@ -72,9 +72,9 @@ def during_deletion(store: casstore.Store, action: Callable[[set[str]], object])
         except BaseException as error:
             errors.append(error)
 
-    def delete(addresses: Sequence[Address]) -> int:
+    def delete(addresses: Sequence[Address], **options: bool) -> int:
         kinds = {KIND_NAMES[entry.kind] for address in addresses if (entry := backend.find(address))}
-        number: int = original(addresses)
+        number: int = original(addresses, **options)
         threads.append(threading.Thread(target=act, args=[kinds]))
         threads[-1].start()
         # Where the sweep's lock is in its way, it goes on when the sweep lets go.
@@ -252,7 +252,10 @@ def test_two_plans_at_once_lose_nothing(store: casstore.Store) -> None:
     commit(store, {"c": noise(9000, 3)}, ref="other")
     first.execute()
     commit(store, {"d": noise(9000, 4)}, ref="third")
-    second.execute()
+    # What it says of records may be wrong by now: some were moved.
+    with pytest.raises(casstore.ConflictError, match="make a new plan"):
+        second.execute()
+    collect(store)
     assert {name: dict(snapshot.files) for name, snapshot in store.refs.items()} == {
         "main": {"a": noise(9000, 1)},
         "other": {"c": noise(9000, 3)},
@@ -305,7 +308,6 @@ def test_a_chunk_put_again_while_chunks_are_deleted_stays(
 def test_a_tree_is_never_met_with_a_part_of_it_gone(store: casstore.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other threads look for dead states all through the sweep: what they still find is whole."""
     monkeypatch.setattr(sweep, "_BATCH", 3)
-    monkeypatch.setattr(sweep, "_NODE_BATCH", 3)
     files = {f"{number:04}": noise(200, number) for number in range(300)}
     base = commit(store, files)
     chain = [base]
@@ -338,7 +340,6 @@ def test_a_snapshot_set_between_two_batches_is_whole_or_gone(
     store: casstore.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "_BATCH", 2)
-    monkeypatch.setattr(sweep, "_NODE_BATCH", 2)
     ids = [commit(store, {"n": noise(300, 0)}, time_ns=0).id]
     for number in range(1, 12):
         ids.append(commit(store, {"n": noise(300, number)}, parents=[ids[-1]], time_ns=number).id)
@@ -364,7 +365,6 @@ def test_a_node_given_to_a_new_snapshot_between_two_batches_is_whole_or_gone(
     store: casstore.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "_BATCH", 2)
-    monkeypatch.setattr(sweep, "_NODE_BATCH", 2)
     with store.storage.operation():
         roots = [tree_of(store, {f"{n}": b"%d %d" % (n, tree) for n in range(200)}) for tree in range(5)]
     made: list[Address] = []
@@ -410,10 +410,10 @@ def test_only_one_sweep_at_a_time(store: casstore.Store) -> None:
     backend: Any = store.storage.backend
     original = backend.delete
 
-    def delete(addresses: Sequence[Address]) -> int:
+    def delete(addresses: Sequence[Address], **options: bool) -> int:
         if not refused:
             execute_another()
-        number: int = original(addresses)
+        number: int = original(addresses, **options)
         return number
 
     backend.delete = delete
@@ -449,7 +449,7 @@ def test_a_sweep_that_fails_leaves_the_store_usable(store: casstore.Store) -> No
     backend: Any = store.storage.backend
     original = backend.delete
 
-    def fail(addresses: Sequence[Address]) -> int:
+    def fail(addresses: Sequence[Address], **options: bool) -> int:
         raise casstore.StorageError("no more")
 
     backend.delete = fail
@@ -479,12 +479,12 @@ def test_a_content_opened_while_its_list_goes_is_whole_or_gone(store: casstore.S
             # Said by the opening, not by a read of what was opened.
             opened.append(None if error.address == address else b"")
 
-    def delete(addresses: Sequence[Address]) -> int:
+    def delete(addresses: Sequence[Address], **options: bool) -> int:
         if not reading:
             reading.append(threading.Thread(target=read))
             reading[0].start()
             reading[0].join(0.05)
-        number: int = original(addresses)
+        number: int = original(addresses, **options)
         return number
 
     backend.delete = delete

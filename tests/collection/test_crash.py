@@ -111,6 +111,10 @@ def test_a_crash_between_any_two_writes_of_the_index(backend: str, tmp_path: Pat
                 index.write(changes)
                 self.copy()
 
+            def write_unsynced(self, changes: Mapping[bytes, bytes | None]) -> None:
+                index.write_unsynced(changes)
+                self.copy()
+
             def copy(self) -> None:
                 copies.append(tmp_path / f"copy{len(copies)}")
                 copy_open_store(path, copies[-1])
@@ -172,8 +176,8 @@ def test_writes_between_plan_and_crash_are_not_lost(tmp_path: Path) -> None:
         original: Callable[..., int] = backend.delete
         named: dict[str, dict[str, bytes]] = {}
 
-        def delete(addresses: Any) -> int:
-            number = original(addresses)
+        def delete(addresses: Any, **options: bool) -> int:
+            number = original(addresses, **options)
             copies.append(tmp_path / f"copy{len(copies)}")
             copy_open_store(path, copies[-1])
             return number

@@ -35,7 +35,8 @@ def count(store: casstore.Store) -> int:
 
 
 def disk_bytes(path: Path) -> int:
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file() and "index" not in item.parts)
+    apart = {"index", "reserve"}
+    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file() and apart.isdisjoint(item.parts))
 
 
 def test_what_a_ref_leads_to_stays_and_the_rest_goes(store: casstore.Store) -> None:
@@ -138,12 +139,25 @@ def test_a_hit_renews_the_grace_period(store: casstore.Store) -> None:
     once, again = store.put(noise(9000, 1)), store.put(noise(9000, 2))
     age(store, 90)
     store.put(noise(9000, 2))
-    age(store, 50)
+    age(store, 70)
     store.plan_gc().execute()
     assert once not in store
     assert store.get(again) == noise(9000, 2)
     assert store.put(noise(9000, 1)) == once
     assert store.get(once) == noise(9000, 1)
+
+
+def test_a_hit_that_renews_no_stamp_keeps_for_the_whole_period_too(store: casstore.Store) -> None:
+    store.configure(grace_seconds=100)
+    address = store.put(noise(9000, 1))
+    age(store, 45)
+    store.put(noise(9000, 1))
+    age(store, 95)
+    store.plan_gc().execute()
+    assert store.get(address) == noise(9000, 1)
+    age(store, 20)
+    store.plan_gc().execute()
+    assert address not in store
 
 
 def test_an_old_piece_of_a_young_list_stays(store: casstore.Store) -> None:
@@ -241,7 +255,7 @@ def test_progress_is_told_for_each_batch(store: casstore.Store, monkeypatch: pyt
         store.put(noise(200, number))
     told: list[int] = []
     store.plan_gc(grace_seconds=0).execute(lambda phase, done, total: told.append(done))
-    assert told == [3, 6, 9]
+    assert told == [3, 6, 9, 10]
 
 
 def test_collecting_twice_does_nothing_more(store: casstore.Store) -> None:

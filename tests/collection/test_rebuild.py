@@ -174,7 +174,8 @@ def test_after_a_lost_segment_refs_must_be_accepted(tmp_path: Path) -> None:
     assert len(segments) > 2
     segments[0].unlink()
     with open_backend("segments", path) as store:
-        assert len(store.refs) < 6
+        # The old index could be read, so it tells of the moves whose records are gone.
+        assert len(store.refs) == 6
         with pytest.raises(casstore.CorruptionError, match="accept"):
             store.plan_gc(grace_seconds=0)
 

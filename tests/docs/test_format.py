@@ -38,9 +38,16 @@ from casstore.format.posix import PosixMetadata, decode_posix, encode_posix, pos
 from casstore.format.record import Record, decode_record, encode_record
 from casstore.format.settings import Settings, decode_settings, encode_settings
 from casstore.format.snapshot import SnapshotFields, decode_snapshot, encode_snapshot, state_id_of
-from casstore.format.superblock import BACKEND_NAMES, FORMAT_VERSION, Superblock, decode_superblock, encode_superblock
+from casstore.format.superblock import (
+    BACKEND_NAMES,
+    DELTAS,
+    FORMAT_VERSION,
+    Superblock,
+    decode_superblock,
+    encode_superblock,
+)
 from casstore.format.varint import encode_varint
-from tests.docs import workspace_examples
+from tests.docs import object_examples, workspace_examples
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text("utf-8")
 
@@ -58,6 +65,7 @@ SUPERBLOCK = Superblock(
     chunk_min_bytes=DEFAULT_CHUNK_BYTES[0],
     chunk_avg_bytes=DEFAULT_CHUNK_BYTES[1],
     chunk_max_bytes=DEFAULT_CHUNK_BYTES[2],
+    features=DELTAS,
 )
 ADDRESS = content_address(CONTENT)
 RECORD = Record(kinds.CHUNK, kinds.RAW, ADDRESS, len(CONTENT), CONTENT)
@@ -129,6 +137,7 @@ EXAMPLES: dict[str, bytes] = {
     "index-cache-folder-key": index_entry.CACHE + stat_cache.folder_key(IDENTITY, b"bin/"),
     "index-cache-folder": stat_cache.encode_folder(FOLDER),
     **workspace_examples.examples(SNAPSHOT_ID, CONTENT, ITEMS[b"bin/run"]),
+    **object_examples.EXAMPLES,
     "varint-0": encode_varint(0),
     "varint-127": encode_varint(127),
     "varint-128": encode_varint(128),
@@ -162,7 +171,7 @@ FIELDS: dict[str, tuple[bytes, dict[str, bytes]]] = {
         {
             "magic": b"casstore",
             "format version": little(1, 4),
-            "incompatible features": little(0, 4),
+            "incompatible features": little(1, 4),
             "features that only writers must know": little(0, 4),
             "backend": little(1, 1),
             "reserved": bytes(3),
@@ -252,6 +261,7 @@ FIELDS: dict[str, tuple[bytes, dict[str, bytes]]] = {
         },
     ),
     **workspace_examples.fields(CONTENT, ITEMS[b"bin/run"]),
+    **object_examples.FIELDS,
 }
 
 # -- reading the document
@@ -426,7 +436,7 @@ def test_what_readers_refuse() -> None:
     for changed in (
         later,
         later + b"longer",
-        with_digest(block[:12] + little(1, 4) + block[16:64]),
+        with_digest(block[:12] + little(2, 4) + block[16:64]),
         with_digest(block[:20] + b"\x03" + block[21:64]),
     ):
         with pytest.raises(FormatVersionError):

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from casstore.address import Address, content_address
 from casstore.errors import CasstoreError, CorruptionError, FormatVersionError
-from casstore.format.kinds import ENCODING_NAMES, KIND_NAMES, MAX_RAW_BYTES
+from casstore.format.kinds import CHUNK, ENCODING_NAMES, KIND_NAMES, MAX_RAW_BYTES, NODE, ZSTD_BASE
 from casstore.format.record import (
     HEADER_BYTES,
     REST_START,
     Record,
+    base_of,
     check_record,
     decode_header,
     decode_record,
@@ -39,12 +40,14 @@ def write_record(
     return b"CASr" + blake3(covered).digest()[:8] + covered
 
 
+def a_record(kind: int, raw: int, stored: bytes, address: bytes, encoding: int) -> Record:
+    if encoding == ZSTD_BASE:
+        kind, stored = CHUNK, bytes(33) + stored
+    return Record(kind, encoding, Address(address), len(stored) + (raw if encoding else 0), stored)
+
+
 records = st.builds(
-    lambda kind, raw, stored, address, encoding: (
-        Record(kind, 0, Address(address), len(stored), stored)
-        if not encoding
-        else Record(kind, encoding, Address(address), len(stored) + raw, stored)
-    ),
+    a_record,
     st.sampled_from(sorted(KIND_NAMES)),
     st.integers(0, 1000),
     st.binary(max_size=100),
@@ -159,3 +162,19 @@ def test_mutated_records(record: Record, draw: st.DataObject) -> None:
         assert decode_record(bytes(data)) == record
     except CasstoreError:
         pass
+
+
+def test_a_delta_begins_with_its_base() -> None:
+    base, address = content_address(b"base"), content_address(b"abc")
+    encoded = encode_record(Record(CHUNK, ZSTD_BASE, address, 400, base + b"frame"))
+    record = decode_record(encoded)
+    assert record.base == base == base_of(decode_header(encoded), encoded)
+    full = encode_record(Record(CHUNK, 0, address, 3, b"abc"))
+    assert decode_record(full).base is None is base_of(decode_header(full), full)
+
+
+@pytest.mark.parametrize(("kind", "stored"), [(CHUNK, bytes(32)), (CHUNK, b""), (NODE, bytes(40))])
+def test_only_chunks_are_deltas_and_all_have_a_base(kind: int, stored: bytes) -> None:
+    encoded = encode_record(Record(kind, ZSTD_BASE, content_address(b"abc"), 400, stored))
+    with pytest.raises(CorruptionError, match="header"):
+        decode_header(encoded)

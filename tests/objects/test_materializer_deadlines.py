@@ -42,7 +42,7 @@ def test_a_factory_that_does_not_return_is_abandoned_and_replaced(home: Material
     assert home.status().threads == 1
     gate.started.clear()
     again = Gate("second")
-    ref._key = again
+    ref._move(ref._place, again)
     again.go.set()
     assert ref.get(timeout=LONG) == "second"
     gate.go.set()

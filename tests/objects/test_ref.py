@@ -215,8 +215,11 @@ def test_an_entry_is_replaced_by_one_of_its_own(home: Materializer, store: casst
     assert store.storage.get(saved.address).endswith(b",2]")
     ref.unload()
     assert ref.get()[-1] == 2
+    kept = {pin.address for pin in store.pins() if pin.what == "content"}
+    assert kept == {saved.address}, "it keeps what it stands for, and no longer what it stood for"
     ref.set([7])
     assert ref.save().inline == b"[7]"
+    assert not [pin for pin in store.pins() if pin.what == "content"]
     assert home.register(entry).get()[-1] == 1
 
 
@@ -423,29 +426,6 @@ def test_a_size_beyond_the_bound_is_refused_before_and_after(store: casstore.Sto
             home.register(make, size_bytes=20_000).get()
         assert called == [1]
         assert home.status().loaded == 0
-
-
-def test_a_key_that_is_deleted_while_it_loads(home: Materializer, store: casstore.Store) -> None:
-    branch = store.branch()
-    branch.objects["memory"] = {"step": 3}
-    ref = home.register(branch, "memory")
-    read = type(ref._place).read
-
-    def late(key: Any, entry: Any) -> Any:
-        del branch.objects["memory"]
-        return read(ref._place, key, entry)
-
-    place = ref._place
-
-    class Late(type(place)):  # type: ignore[misc]
-        def read(self, key: Any, entry: Any) -> Any:
-            return late(key, entry)
-
-    ref._place = Late(home, home._loader, None, branch)
-    with pytest.raises(NotFoundError):
-        ref.get()
-    assert ref.status is Status.FAILED
-    assert home.status().loaded == 0
 
 
 def test_closing_twice_and_using_it_after(store: casstore.Store, snapshot: casstore.Snapshot) -> None:

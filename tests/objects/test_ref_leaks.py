@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import casstore
+from casstore.errors import InvalidInputError, NotFoundError
+from casstore.format.entry import object_entry
+from casstore.mcts import StateTree
 from casstore.objects import Materializer, Ref, Status
 
-ROUNDS = int(os.environ.get("LEAK_ROUNDS", "10000"))
+ROUNDS = [pytest.param(5_000, id="a_share"), pytest.param(100_000, id="all", marks=pytest.mark.slow)]
+"""Rounds of loading and unloading: all of them take half a minute, so a share is run each time."""
 
 
 class Thing:
@@ -61,8 +64,9 @@ def ring(home: Materializer, length: int) -> list[Ref[Any]]:
     return refs
 
 
-def test_a_circle_of_a_hundred_thousand_needs_no_recursion() -> None:
-    length = 100_000 if ROUNDS > 10_000 else 20_000
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_a_long_circle_needs_no_recursion(rounds: int) -> None:
+    length = rounds
     assert length > 4 * sys.getrecursionlimit()
     with Materializer(max_bytes=2**30) as home:
         refs = ring(home, length)
@@ -77,8 +81,8 @@ def test_a_circle_of_a_hundred_thousand_needs_no_recursion() -> None:
         assert home.status().loads == 2 * length
 
 
-def test_rounds_of_loading_and_unloading_leak_nothing() -> None:
-    """Takes its rounds from LEAK_ROUNDS; 100,000 were run."""
+@pytest.mark.parametrize("total", ROUNDS)
+def test_rounds_of_loading_and_unloading_leak_nothing(total: int) -> None:
     with Materializer(max_bytes=2**24) as home:
         refs = ring(home, 10)
 
@@ -96,13 +100,13 @@ def test_rounds_of_loading_and_unloading_leak_nothing() -> None:
         gc.collect()
         assert home.status().loaded == 0
         before = len(gc.get_objects())
-        play(ROUNDS)
-        forget(ROUNDS)
+        play(total)
+        forget(total)
         gc.collect()
         assert home.status().loaded == home.status().loaded_bytes == 0
         after = len(gc.get_objects())
         assert after - before < 50
-        assert home.status().loads >= ROUNDS
+        assert home.status().loads >= total
         assert not home._loader._flights
         assert not home._loader._waiting
         assert not home._pool.jobs
@@ -119,23 +123,97 @@ def test_objects_in_a_circle_are_collected_without_being_unloaded() -> None:
         assert home.status().loaded == home.status().loaded_bytes == 0
 
 
-def test_an_unloaded_ref_is_small(home: Materializer, snapshot: casstore.Snapshot) -> None:
+@pytest.mark.parametrize(("total"), ROUNDS)
+def test_rounds_over_a_store_leak_nothing(store: casstore.Store, total: int) -> None:
+    """Snapshots, branches and entries, circles of values that hold Refs, and a search that they follow."""
+    branch = store.branch()
+    branch.objects.update({f"k/{number}": {"number": number, "text": "x" * 300} for number in range(10)})
+    snapshot = branch.commit()
+    tree = StateTree(store, snapshot)
+    entries = [branch.objects.entry(f"k/{number}") for number in range(10)]
+    with Materializer(store, tree=tree, max_bytes=2**24) as home:
+
+        def play(rounds: int) -> None:
+            for number in range(rounds // 10):
+                refs = [home.register(one, f"k/{number % 10}") for one in (snapshot, branch, branch.fork())]
+                refs += [home.register(entries[number % 10]), *home.members(snapshot, "k/")[:6]]
+                for ref in refs:
+                    # Whose values lead to each other in circles.
+                    ref.get()["others"] = refs
+                if number % 2:
+                    home.unload(refs[0], deep=True)
+                if number % 50 == 0:
+                    home.reprioritize()
+
+        play(500)
+        gc.collect()
+        store.pins()
+        before = len(gc.get_objects())
+        play(total)
+        gc.collect()
+        assert home.status().loaded == home.status().loaded_bytes == 0
+        assert len(gc.get_objects()) - before < 50
+        assert home.status().loads >= total
+        assert not home._loader._flights
+        assert not home._pool.jobs
+        assert len(home.places) <= 2
+        contents = [pin for pin in store.pins() if pin.what == "content"]
+        assert not contents
+
+
+def taken_by(make: Callable[[], list[Any]], number: int) -> float:
+    """Bytes for each of what ``make`` gives, without the list."""
     import tracemalloc
 
-    keys = [f"memory/{number:06d}" for number in range(1000)]
-    refs: list[Any] = [None] * len(keys)
-    home.register(snapshot, "memory").get()
+    gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        for place, key in enumerate(keys):
-            refs[place] = home.register(snapshot, key)
-        taken = (tracemalloc.get_traced_memory()[0] - before) / len(keys)
+        kept = make()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before - sys.getsizeof(kept)
     finally:
         tracemalloc.stop()
-    # The key is somebody's; a Ref of its own key takes that too.
-    assert taken < 120, taken
-    assert taken + sys.getsizeof(keys[0]) < 200
+    assert len(kept) == number
+    return taken / number
+
+
+def test_an_unloaded_ref_is_small(home: Materializer, store: casstore.Store, snapshot: casstore.Snapshot) -> None:
+    number = 2000
+    branch = store.branch(snapshot)
+    home.register(snapshot, "memory").get()
+    # With keys of 13 letters of their own.
+    assert taken_by(lambda: [home.register(snapshot, f"memory/{place:06d}") for place in range(number)], number) < 120
+    assert taken_by(lambda: [home.register(branch, f"memory/{place:06d}") for place in range(number)], number) < 120
+    entry = object_entry("bytes", 1, 300, store.put(bytes(300)))
+    assert taken_by(lambda: [home.register(entry) for _ in range(number)], number) < 80
+    # To contents of their own, with what the table of pins takes.
+    contents = [object_entry("bytes", 1, 300, store.put(place.to_bytes(300))) for place in range(number)]
+    assert taken_by(lambda: [home.register(one) for one in contents], number) < 200
+    assert (
+        taken_by(lambda: [home.register(object_entry("bytes", 1, 2, None, bytes(2))) for _ in contents], number) < 120
+    )
+    assert sys.getsizeof(home.register(snapshot, "memory")) <= 48 + 16
+
+
+def test_what_is_packed_is_what_was_given(home: Materializer, store: casstore.Store) -> None:
+    branch = store.branch()
+    keys = ["plain", "a/b", "ümlaut/ä", "日本", "byte\udcff"]
+    branch.objects.update(dict.fromkeys(keys, 1))
+    snapshot = branch.commit()
+    for state in (branch, snapshot):
+        for key in keys:
+            ref = home.register(state, key, priority=0.5, needs=[home.register(lambda: 1)])
+            assert (ref.key, ref.get(), ref.priority, len(ref.needs)) == (key, 1, 0.5, 1)
+            ref.priority = None
+            ref.needs = ()
+            assert (ref.key, ref.priority, ref.needs) == (key, 0.0, ())
+        # A second name of a key is none, and what cannot be a key shows when it is loaded.
+        for wrong in ("\udcc3\udcbcmlaut/ä", "\ud800"):
+            with pytest.raises((NotFoundError, InvalidInputError)):
+                home.register(state, wrong).get()
+    address = store.put(bytes(300))
+    assert home.register(object_entry("bytes", 1, 300, address)).key == address
 
 
 def test_what_is_dirty_is_nobody_elses_source(home: Materializer, snapshot: casstore.Snapshot) -> None:

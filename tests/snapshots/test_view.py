@@ -103,6 +103,9 @@ def test_len_reads_one_node(store: casstore.Store) -> None:
         def put_record(self, kind: int, address: casstore.Address, raw: bytes) -> bool:
             raise AssertionError("nothing is to be written")
 
+        def known(self, address: casstore.Address) -> bool:
+            raise AssertionError("nothing is to be relied on")
+
     from casstore.tree import Nodes
 
     view = FilesView(store.storage, Nodes(Counting(), 0), snapshot.roots["files"])

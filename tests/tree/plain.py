@@ -50,6 +50,9 @@ class MemoryRecords:
         self.records[address] = raw
         return fresh
 
+    def known(self, address: Address) -> bool:
+        return address in self.records
+
 
 def memory_nodes(records: MemoryRecords | None = None, cache_bytes: int = 1 << 24) -> tuple[Nodes, MemoryRecords]:
     records = MemoryRecords() if records is None else records

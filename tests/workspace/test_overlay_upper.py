@@ -175,7 +175,7 @@ def test_what_the_store_lost_is_read_again(bare: Overlay) -> None:
 
 def test_a_file_that_does_not_keep_still_is_named(bare: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(bare.upper.path, "busy").write_bytes(b"1")
-    monkeypatch.setattr(capturing_module, "read_file", lambda *arguments: None)
+    monkeypatch.setattr(capturing_module, "read_file", lambda *arguments, **named: None)
     with pytest.raises(ConflictError, match="'busy' changed while it was read"):
         bare.captured()
 

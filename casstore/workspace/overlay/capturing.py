@@ -222,7 +222,7 @@ class UpperWalk:
             if entry.address is None or self._is_stored(entry.address):
                 self.seen[path] = known
                 return entry
-        found = read_file(self._sink, fd, name)
+        found = read_file(self._sink, fd, name, key=path)
         if found is None:
             raise self._changed(path)
         status, entry = found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from casstore import layout
 from casstore.errors import ConflictError, CorruptionError, InvalidInputError, StorageError
 from casstore.format.entry import Entry, decode_entry, encode_entry
-from casstore.tree import Change, Nodes, Root
+from casstore.tree import Change, Nodes, Root, contents_of
 from casstore.workspace.overlay.capturing import Known, LeavesOut, UpperFolder, UpperWalk
 from casstore.workspace.overlay.marks import Marks
 from casstore.workspace.overlay.mounting import OverlayMount, list_mounts
@@ -160,7 +160,9 @@ class Upper:
         """
         top = self._open()
         known = self._load(storage)
-        sink: AbstractContextManager[Sink] = storage.ingest() if keep else nullcontext(HashingSink())
+        sink: AbstractContextManager[Sink] = (
+            storage.ingest(contents_of(nodes, base)) if keep else nullcontext(HashingSink())
+        )
         with sink as ingest:
             walk = UpperWalk(
                 self.path,

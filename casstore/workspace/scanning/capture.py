@@ -230,7 +230,7 @@ class Capture:
                 if not link:
                     if self.posix is not None:
                         on_open = self._metadata_of(path)
-                    found = read_file(sink, fd, name, on_open)
+                    found = read_file(sink, fd, name, on_open, path)
                     if found is None:
                         raise self._scan.changed(path)
                     status, entry = found

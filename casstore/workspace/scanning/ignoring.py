@@ -13,15 +13,18 @@ as ``logs`` or ``tags`` would otherwise tear pieces out of a repository.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from itertools import groupby
-from typing import Final
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+from cachetools import LRUCache, cached
 
 from casstore.workspace.scanning.patterns import Pattern, compile_any, read_patterns
 
 # Longer regular expressions are compiled only for a text that is long enough for them.
 _LONG: Final = 255
-_CACHED_BYTES: Final = 65536
+_KEPT_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of ignore files whose compiled rules are kept, twice: as levels, and as expressions."""
 _GIT: Final = b"/.git/"
 
 
@@ -56,8 +59,7 @@ class Rules:
             prefix: Its path below the top and a slash; ``b""`` for the top.
             contents: Of the ignore files in it, a later one overruling those before it. A symlink is no ignore file.
         """
-        cached = sum(map(len, contents)) <= _CACHED_BYTES
-        level = _cached_level(contents) if cached else _level(contents)
+        level = _kept_level(contents).made
         return self if level is None else Rules(((len(prefix), level), *self._levels))
 
     def leaves_out(self, path: bytes, *, directory: bool) -> bool:
@@ -173,16 +175,28 @@ def _level(contents: tuple[bytes, ...]) -> _Level | None:
     return _Level(patterns) if patterns else None
 
 
+class _Kept(NamedTuple):
+    """Something compiled, and the bytes that it was compiled from."""
+
+    source_bytes: int
+    made: Any
+
+
+def _cache() -> LRUCache[Any, _Kept]:
+    # One that is larger than all of it is not kept, and compiled each time.
+    return LRUCache(_KEPT_BYTES, getsizeof=lambda kept: kept.source_bytes)
+
+
 # A tree is scanned again and again with the same ignore files, and many folders have equal ones.
-_cached_level = lru_cache(maxsize=256)(_level)
+@cached(_cache(), lock=Lock())
+def _kept_level(contents: tuple[bytes, ...]) -> _Kept:
+    return _Kept(1 + sum(map(len, contents)), _level(contents))
 
 
-@lru_cache(maxsize=256)
-def _cached_any(sources: tuple[bytes, ...]) -> Callable[[bytes], object]:
-    return compile_any(sources)
+@cached(_cache(), lock=Lock())
+def _kept_any(sources: tuple[bytes, ...]) -> _Kept:
+    return _Kept(1 + sum(map(len, sources)), compile_any(sources))
 
 
 def _compiled(sources: tuple[bytes, ...]) -> Callable[[bytes], object] | None:
-    if not sources:
-        return None
-    return _cached_any(sources) if sum(map(len, sources)) <= _CACHED_BYTES else compile_any(sources)
+    return _kept_any(sources).made if sources else None

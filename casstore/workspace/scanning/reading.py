@@ -31,8 +31,8 @@ OnOpen = Callable[[os.stat_result, int], None]
 class Sink(Protocol):
     """Where contents go."""
 
-    def add(self, data: bytes) -> Address:
-        """Keeps a content given whole; returns its address."""
+    def add(self, data: bytes, key: bytes | None = None) -> Address:
+        """Keeps a content given whole, for a key; returns its address."""
 
     def add_stream(self, source: BinaryIO) -> Address:
         """Keeps the content of a binary file; returns its address."""
@@ -43,7 +43,7 @@ class HashingSink:
 
     __slots__ = ()
 
-    def add(self, data: bytes) -> Address:
+    def add(self, data: bytes, key: bytes | None = None) -> Address:
         """The address of a content."""
         return content_address(data)
 
@@ -55,20 +55,26 @@ class HashingSink:
         return Address(hasher.digest())
 
 
-def read_file(sink: Sink, fd: int, name: bytes, on_open: OnOpen | None = None) -> tuple[os.stat_result, Entry] | None:
+def read_file(
+    sink: Sink, fd: int, name: bytes, on_open: OnOpen | None = None, key: bytes | None = None
+) -> tuple[os.stat_result, Entry] | None:
     """Status and entry of the file ``name`` in the open folder ``fd``; None where it did not keep still.
+
+    ``key`` is its path in the tree, by which the sink finds the version before.
 
     Raises:
         OSError: It cannot be read.
     """
     for _ in range(ATTEMPTS):
-        found = _read_once(sink, fd, name, on_open)
+        found = _read_once(sink, fd, name, on_open, key)
         if found is not None:
             return found
     return None
 
 
-def _read_once(sink: Sink, fd: int, name: bytes, on_open: OnOpen | None) -> tuple[os.stat_result, Entry] | None:
+def _read_once(
+    sink: Sink, fd: int, name: bytes, on_open: OnOpen | None, key: bytes | None
+) -> tuple[os.stat_result, Entry] | None:
     file = os.open(name, _READ_FLAGS, dir_fd=fd)
     try:
         before = os.fstat(file)
@@ -100,7 +106,7 @@ def _read_once(sink: Sink, fd: int, name: bytes, on_open: OnOpen | None) -> tupl
     executable = bool(mode & _OWNER_EXECUTES)
     if size <= INLINE_BYTES:
         return before, file_entry(size, None, content, executable)
-    return before, file_entry(size, address or sink.add(content), None, executable)
+    return before, file_entry(size, address or sink.add(content, key), None, executable)
 
 
 def read_symlink(sink: Sink, fd: int, name: bytes) -> Entry:

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
+from casstore.compression import compress, decompress
 from casstore.errors import CorruptionError, NotFoundError, StorageError
+from casstore.format.kinds import ZSTD
 from casstore.format.stat_cache import (
+    PACKED,
     CacheHead,
+    FolderRecord,
     cache_key,
     decode_folder,
     decode_head,
@@ -70,12 +74,12 @@ class StatCache:
         if value is None:
             return False
         try:
-            record = decode_folder(value)
+            record = _unpacked(value)
             names = [(name, stat[0]) for name, stat in zip(record.members, record.stats)]
             for name in record.folders[:_RECOGNIZED]:
                 found = next((one for _, one in backend.cache(folder_key(self._identity, name + b"/"))), None)
                 if found is not None:
-                    names.append((name, decode_folder(found).inode))
+                    names.append((name, _unpacked(found).inode))
         except CorruptionError:
             return False
         return any(_has_inode(os.path.join(os.fsencode(directory), name), inode) for name, inode in names)
@@ -94,7 +98,7 @@ class StatCache:
         cut = len(folder_key(self._identity, b""))
         try:
             self.records = {
-                key[cut:]: decode_folder(value) for key, value in backend.cache(folder_key(self._identity, b""))
+                key[cut:]: _unpacked(value) for key, value in backend.cache(folder_key(self._identity, b""))
             }
         except CorruptionError:
             self.forget()
@@ -134,7 +138,7 @@ class StatCache:
         backend = self._store.storage.backend
         changes: dict[bytes, bytes | None] = {key: None for key, _ in backend.cache(folder_key(self._identity, b""))}
         for prefix, value in folders.items():
-            changes[folder_key(self._identity, prefix)] = value
+            changes[folder_key(self._identity, prefix)] = _packed(value)
         self._head = CacheHead(snapshot.id, selection.digest(), self._place, POSIX in snapshot.roots)
         changes[head_key(self._identity)] = encode_head(self._head)
         self._put(changes)
@@ -159,7 +163,7 @@ class StatCache:
                 changed = self.records
             for prefix in changed:
                 record = self.records.get(prefix)
-                changes[folder_key(self._identity, prefix)] = None if record is None else encode_folder(record)
+                changes[folder_key(self._identity, prefix)] = None if record is None else _packed(encode_folder(record))
             self.snapshot = snapshot
             if changes or head != self._head:
                 changes[head_key(self._identity)] = encode_head(head)
@@ -184,3 +188,20 @@ def _has_inode(path: bytes, inode: int) -> bool:
         return os.lstat(path).st_ino == inode
     except OSError:
         return False
+
+
+def _packed(record: bytes) -> bytes:
+    """A folder's record as it is kept: a third smaller, as times and inodes of one folder are much alike."""
+    encoding, stored = compress(record, 1)
+    return PACKED + len(record).to_bytes(4, "little") + stored if encoding == ZSTD else record
+
+
+def _unpacked(value: bytes) -> FolderRecord:
+    """The record that was kept.
+
+    Raises:
+        CorruptionError: It is none.
+    """
+    if value.startswith(PACKED):
+        value = decompress(ZSTD, value[5:], int.from_bytes(value[1:5], "little"))
+    return decode_folder(value)

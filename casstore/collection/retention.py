@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: MIT
+"""Retention: cuts the lines of refs, by rules that say which snapshots stay.
+
+The line of a ref is the snapshot that it names and all that came before it. What no rule keeps leaves the line: the
+kept snapshots above it become shallow, so that marking stops there. A kept snapshot below a gap gets a ref of its own,
+``kept/REF/ID``, which later runs remove when no rule keeps it any more. No other ref is touched, no state that the
+history of a ref still keeps, nothing that is pinned or linked by a state that stays, and no history of refs that no
+rule is for.
+
+A cut can be taken back as long as undo is kept: the first snapshot behind it was named by a ref ``cut/ID``, deleted at
+once, so its history holds the state with all before it, and ``refs undo cut/ID`` brings it back.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
+
+from casstore.address import Address, event_address
+from casstore.collection.explain_graph import Walk
+from casstore.collection.explain_report import Amount
+from casstore.collection.roots import HISTORIES, PINS, gather_roots
+from casstore.errors import ConflictError, InvalidInputError, ReadOnlyError
+from casstore.format.event import encode_ref_move, encode_shallow, event_facts
+from casstore.format.kinds import EVENT
+from casstore.format.retention import KeepRule, parse_rules
+from casstore.snapshots import Refs, Snapshots, check_ref_name, shallow_ids
+
+KEPT_PREFIX: Final = "kept/"
+CUT_PREFIX: Final = "cut/"
+_DIGITS: Final = 16
+_SHOWN: Final = 20
+_REASON: Final = "retention"
+
+
+class Member(NamedTuple):
+    """A snapshot of a line."""
+
+    id: Address
+    time_ns: int
+    parents: tuple[Address, ...]
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionReport:
+    """What retention did.
+
+    Attributes:
+        cut: Snapshots that are shallow now (32 bytes each).
+        dropped: Number of snapshots that left their lines.
+        made_refs: Refs that keep snapshots below a gap.
+        deleted_refs: Refs of that sort that are gone.
+        undo_refs: Names that ``refs undo`` brings back, each with the states behind one cut.
+    """
+
+    cut: tuple[Address, ...]
+    dropped: int
+    made_refs: tuple[str, ...]
+    deleted_refs: tuple[str, ...]
+    undo_refs: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class RetentionPlan:
+    """What retention would cut; ``execute`` it once.
+
+    Attributes:
+        rules: By what rules.
+        undo_keep_seconds: How long a cut can be taken back; 0 is until the next collection.
+        kept: Snapshot id → why it stays, for every snapshot of a line that a rule is for.
+        dropped: Ids of those that would leave the lines, newest first.
+        cut: Ids of those that would become shallow.
+        made_refs: Refs that would be made, for what is kept below a gap.
+        deleted_refs: Refs of that sort that would go.
+        freed: What comes free by the cut, once undo, history and grace period no longer keep it.
+    """
+
+    rules: tuple[KeepRule, ...]
+    undo_keep_seconds: int
+    kept: dict[Address, list[str]] = field(default_factory=dict)
+    dropped: list[Address] = field(default_factory=list)
+    cut: list[Address] = field(default_factory=list)
+    made_refs: dict[str, Address] = field(default_factory=dict)
+    deleted_refs: dict[str, Address] = field(default_factory=dict)
+    freed: Amount = field(default_factory=Amount)
+    _behind: list[Address] = field(default_factory=list, repr=False)
+    _seen: dict[str, Address] = field(default_factory=dict, repr=False)
+    _refs: Refs | None = field(default=None, repr=False)
+    _snapshots: Snapshots | None = field(default=None, repr=False)
+
+    def execute(self) -> RetentionReport:
+        """Cuts as planned.
+
+        Raises:
+            ConflictError: The plan was executed before, or a ref moved since it was made; nothing was changed.
+            NotFoundError: A snapshot that is to be kept was collected meanwhile; nothing was changed.
+
+        *Durability*: durable on return, all at once. After a crash all is kept that was kept before or would be now.
+        """
+        refs, snapshots = self._refs, self._snapshots
+        if refs is None or snapshots is None:
+            raise ConflictError("this plan was executed already; make a new one with plan_retention().")
+        storage = snapshots.storage
+        with storage.backend.write_lock(), storage.operation(), storage.backend.freeing():
+            if dict(refs.ids()) != self._seen:
+                raise ConflictError("a ref moved since the plan was made; make a new one with plan_retention().")
+            for snapshot in (*self.made_refs.values(), *self._behind):
+                refs._check_target(snapshot)
+            self._refs = None
+            facts: dict[bytes, bytes | None] = {}
+            # What keeps comes first: a crash between two records leaves more than was asked, never less.
+            for name, snapshot in self.made_refs.items():
+                facts.update(event_facts(encode_ref_move(refs._record(name, None, snapshot, _REASON))))
+            undo = {cut_ref(snapshot): snapshot for snapshot in self._behind}
+            undo = {name: snapshot for name, snapshot in undo.items() if name not in self._seen}
+            for name, snapshot in undo.items():
+                facts.update(event_facts(encode_ref_move(refs._record(name, None, snapshot, _REASON))))
+                facts.update(event_facts(encode_ref_move(refs._record(name, snapshot, None, _REASON))))
+            for name, snapshot in self.deleted_refs.items():
+                facts.update(event_facts(encode_ref_move(refs._record(name, snapshot, None, _REASON))))
+            for snapshot in self.cut:
+                payload = encode_shallow(storage.backend.next_event(), snapshot)
+                storage.backend.put([storage.record(EVENT, event_address(payload), payload)])
+                facts.update(event_facts(payload))
+            if facts:
+                storage.backend.sync(facts)
+        return RetentionReport(
+            cut=tuple(self.cut),
+            dropped=len(self.dropped),
+            made_refs=tuple(self.made_refs),
+            deleted_refs=tuple(self.deleted_refs),
+            undo_refs=tuple(undo),
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield from map(str, self.rules)
+        for number, (snapshot, why) in enumerate(self.kept.items()):
+            if number == _SHOWN:
+                yield f"  … and {len(self.kept) - _SHOWN} more stay"
+                break
+            yield f"  keep {snapshot.hex()[:12]}  {', '.join(why)}"
+        for snapshot in self.dropped[:_SHOWN]:
+            yield f"  drop {snapshot.hex()[:12]}"
+        if len(self.dropped) > _SHOWN:
+            yield f"  … and {len(self.dropped) - _SHOWN} more go"
+        yield from (f"  make the ref {name}" for name in list(self.made_refs)[:_SHOWN])
+        yield from (f"  delete the ref {name}" for name in list(self.deleted_refs)[:_SHOWN])
+        yield (
+            f"{len(self.kept)} snapshots stay, {len(self.dropped)} leave {len(self.cut)} lines; {self.freed} come free "
+            f"when undo no longer keeps them ({self.undo_keep_seconds} s)"
+        )
+
+
+def cut_ref(snapshot: Address) -> str:
+    """The ref that ``refs undo`` brings back to have a snapshot again that was cut off."""
+    return f"{CUT_PREFIX}{snapshot.hex()[:_DIGITS]}"
+
+
+def plan_retention(
+    snapshots: Snapshots,
+    refs: Refs,
+    rules: Iterable[KeepRule],
+    *,
+    undo_keep_seconds: int,
+    keep: Mapping[Address, str] | None = None,
+) -> RetentionPlan:
+    """What rules would cut from the lines of refs; nothing changes until the plan is executed.
+
+    What any rule keeps, stays. So does what a ref names, what the history of a ref still keeps, what is pinned, what a
+    state that stays links, and everything that refs lead to which no rule is for.
+
+    Args:
+        snapshots: The store's snapshots.
+        refs: Its refs.
+        rules: What to keep; without any, nothing is cut.
+        undo_keep_seconds: How long history keeps states.
+        keep: Snapshots that stay too, with the reason: what others rely on, such as the bases of workspaces.
+
+    Raises:
+        InvalidInputError: A rule is none, or a ref's name leaves no room for a name with ``kept/`` before it.
+        ReadOnlyError: The store is open read-only.
+        CorruptionError: Something on the way is missing or damaged.
+
+    *Cost*: reads every snapshot of the lines, and four times at most what a mark reads; a rule with ``total_bytes``
+    once more. Memory: some 500 bytes for each snapshot of a line, and four bits for each record.
+    """
+    if snapshots.storage.read_only:
+        raise ReadOnlyError("the store is open read-only; open it for writing to cut history.")
+    found = parse_rules(list(rules))
+    plan = RetentionPlan(rules=found, undo_keep_seconds=undo_keep_seconds, _refs=refs, _snapshots=snapshots)
+    plan._seen = dict(refs.ids())
+    if found:
+        with snapshots.storage.operation():
+            _Planner(snapshots, refs, plan, keep or {}).run()
+    return plan
+
+
+class _Planner:
+    def __init__(self, snapshots: Snapshots, refs: Refs, plan: RetentionPlan, keep: Mapping[Address, str]) -> None:
+        self._also = keep
+        self._snapshots = snapshots
+        self._storage = snapshots.storage
+        self._refs = refs
+        self._plan = plan
+        self._shallow = shallow_ids(snapshots.storage)
+        self._names = sorted({rule.by for rule in plan.rules if rule.by is not None})
+        self._members: dict[Address, Member] = {}
+        self._tips = plan._seen
+        self._kept_refs: dict[str, list[str]] = {}
+
+    def run(self) -> None:
+        plan = self._plan
+        matched = {name: [rule for rule in plan.rules if fnmatchcase(name, rule.ref)] for name in self._tips}
+        lines = {
+            name: rules for name, rules in matched.items() if rules and not name.startswith((KEPT_PREFIX, CUT_PREFIX))
+        }
+        for name in self._tips:
+            if name.startswith(KEPT_PREFIX) and (owner := name[len(KEPT_PREFIX) :].rpartition("/")[0]) in lines:
+                self._kept_refs.setdefault(owner, []).append(name)
+        ours = {name for names in self._kept_refs.values() for name in names}
+        line_of = {name: self._line(name) for name in lines}
+        by_rule = self._kept_by_rules(lines, line_of)
+        others = Walk(self._storage, self._shallow.__contains__)
+        for name, snapshot in self._tips.items():
+            if name not in lines and name not in ours:
+                others.visit(snapshot)
+        self._keep_the_rest(others)
+        self._keep_links()
+        for member in sorted(self._members.values(), key=lambda member: -member.time_ns):
+            if member.id not in plan.kept:
+                plan.dropped.append(member.id)
+        gone = set(plan.dropped)
+        for member in self._members.values():
+            behind = [parent for parent in member.parents if parent in gone]
+            if behind and member.id in plan.kept and member.id not in self._shallow:
+                plan.cut.append(member.id)
+                plan._behind += [parent for parent in behind if parent not in plan._behind]
+        self._plan_refs(by_rule, ours)
+
+    # -- what stays
+
+    def _line(self, name: str) -> list[Member]:
+        """A ref's snapshot and all before it that marking reaches, and what is kept for it below gaps; newest first."""
+        starts = [self._tips[name], *(self._tips[kept] for kept in self._kept_refs.get(name, ()))]
+        seen = set(starts)
+        heap = [(index > 0, -member.time_ns, member) for index, member in enumerate(map(self._member, starts))]
+        heapq.heapify(heap)
+        found = []
+        while heap:
+            _, _, member = heapq.heappop(heap)
+            found.append(member)
+            for parent in () if member.id in self._shallow else member.parents:
+                if parent not in seen:
+                    seen.add(parent)
+                    above = self._member(parent)
+                    heapq.heappush(heap, (True, -above.time_ns, above))
+        return found
+
+    def _member(self, snapshot: Address) -> Member:
+        member = self._members.get(snapshot)
+        if member is None:
+            fields = self._snapshots.fields(snapshot)
+            numbers = {name: fields.meta[name] for name in self._names if type(fields.meta.get(name)) in (int, float)}
+            member = Member(snapshot, fields.time_ns, fields.parents, numbers)  # type: ignore[arg-type]
+            self._members[snapshot] = member
+        return member
+
+    def _keep(self, snapshot: Address, why: str) -> None:
+        reasons = self._plan.kept.setdefault(snapshot, [])
+        if why not in reasons:
+            reasons.append(why)
+
+    def _kept_by_rules(
+        self, lines: Mapping[str, Sequence[KeepRule]], line_of: Mapping[str, Sequence[Member]]
+    ) -> dict[Address, str]:
+        """What rules keep, and for which ref; what a ref names always stays."""
+        kept: dict[Address, str] = {}
+        for name, rules in lines.items():
+            line = line_of[name]
+            self._keep(line[0].id, f"ref {name}")
+            for rule in rules:
+                for member, why in _kept_of_line(rule, line):
+                    self._keep(member.id, why)
+                    kept.setdefault(member.id, name)
+            for member in line if self._also else ():
+                if member.id in self._also:
+                    self._keep(member.id, self._also[member.id])
+                    kept.setdefault(member.id, name)
+        for rule in self._plan.rules:
+            if rule.total_bytes is not None:
+                for name, member in self._in_bytes(rule.total_bytes, rule, lines, line_of):
+                    self._keep(member.id, f"newest in {rule.total_bytes} bytes")
+                    kept.setdefault(member.id, name)
+        return kept
+
+    def _in_bytes(
+        self,
+        limit: int,
+        rule: KeepRule,
+        lines: Mapping[str, Sequence[KeepRule]],
+        line_of: Mapping[str, Sequence[Member]],
+    ) -> Iterator[tuple[str, Member]]:
+        """The newest snapshots of all lines of a rule, as long as they fit together; what refs name counts first."""
+        walk = Walk(self._storage, lambda snapshot: True)
+        names = [name for name, rules in lines.items() if rule in rules]
+        for name in names:
+            walk.visit(line_of[name][0].id)
+        waiting = [(name, member) for name in names for member in line_of[name][1:]]
+        waiting.sort(key=lambda item: (-item[1].time_ns, item[1].id))
+        for name, member in waiting:
+            walk.visit(member.id)
+            if walk.bytes > limit:
+                return
+            yield name, member
+
+    def _keep_the_rest(self, others: Walk) -> None:
+        """Keeps what history, pins and refs without a rule rely on."""
+        find = self._storage.backend.find
+        for snapshot in self._members:
+            entry = find(snapshot)
+            if entry is not None and (entry.segment, entry.ordinal) in others.seen:
+                self._keep(snapshot, "refs that no rule is for")
+        roots = gather_roots(self._storage, self._refs, self._plan.undo_keep_seconds)
+        for root in roots.named:
+            if root.sort in (HISTORIES, PINS) and root.address in self._members:
+                self._keep(root.address, f"history of {root.name}" if root.sort == HISTORIES else root.name)
+
+    def _keep_links(self) -> None:
+        """Keeps the states that kept ones link, as a saved search does, with all their history."""
+        kept = set(self._plan.kept) | self._shallow
+        walk = Walk(self._storage, kept.__contains__)
+        for snapshot in list(self._plan.kept):
+            walk.visit(snapshot)
+        for snapshot in self._members:
+            entry = self._storage.backend.find(snapshot)
+            if snapshot not in kept and entry is not None and (entry.segment, entry.ordinal) in walk.seen:
+                self._keep(snapshot, "linked by a state that stays")
+
+    # -- what becomes of refs, and of space
+
+    def _plan_refs(self, by_rule: Mapping[Address, str], ours: set[str]) -> None:
+        plan, find = self._plan, self._storage.backend.find
+        cut = self._shallow.union(plan.cut)
+        after = Walk(self._storage, cut.__contains__)
+        stays = {name for name in ours if self._tips[name] in by_rule}
+        plan.deleted_refs = {name: self._tips[name] for name in sorted(ours - stays)}
+        for name, snapshot in self._tips.items():
+            if name not in plan.deleted_refs:
+                after.visit(snapshot)
+        newest = sorted(by_rule, key=lambda snapshot: -self._members[snapshot].time_ns)
+        for snapshot in newest:
+            entry = find(snapshot)
+            if entry is not None and (entry.segment, entry.ordinal) not in after.seen:
+                plan.made_refs[_kept_ref(by_rule[snapshot], snapshot)] = snapshot
+                after.visit(snapshot)
+        before = Walk(self._storage, self._shallow.__contains__)
+        for root in gather_roots(self._storage, self._refs, plan.undo_keep_seconds).named:
+            before.visit(root.address)
+            if root.address not in plan.deleted_refs.values():
+                after.visit(root.address)
+        objects = size = 0
+        for _, entry in self._storage.backend.scan():
+            record = (entry.segment, entry.ordinal)
+            if record in before.seen and record not in after.seen:
+                objects += 1
+                size += entry.record_bytes
+        plan.freed = Amount(objects, size)
+
+
+def _kept_of_line(rule: KeepRule, line: Sequence[Member]) -> Iterator[tuple[Member, str]]:
+    """What a rule keeps of one line, by count, age and value."""
+    if rule.last is not None:
+        yield from ((member, f"last {rule.last}") for member in line[: rule.last])
+    if rule.within_seconds is not None:
+        oldest = max(member.time_ns for member in line) - rule.within_seconds * 10**9
+        yield from ((member, f"within {rule.within_seconds} s") for member in line if member.time_ns >= oldest)
+    if rule.best is not None and rule.by is not None:
+        by = rule.by
+        measured = [member for member in line if by in member.numbers]
+        rank: Callable[[Member], tuple[float, int]] = lambda member: (member.numbers[by], member.time_ns)  # noqa: E731
+        yield from ((member, f"best {rule.best} by {by}") for member in heapq.nlargest(rule.best, measured, key=rank))
+
+
+def _kept_ref(name: str, snapshot: Address) -> str:
+    """The ref that keeps a snapshot below a gap of the line of ``name``."""
+    try:
+        return check_ref_name(f"{KEPT_PREFIX}{name}/{snapshot.hex()[:_DIGITS]}")
+    except InvalidInputError:
+        raise InvalidInputError(
+            f"the name {name!r} is too long to keep single snapshots of its line as kept/…; rename the ref, or keep "
+            "the line by last or within_seconds.",
+            path=name,
+        ) from None

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""What losing power at many points has found, each as small as it can be made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import casstore
+from casstore.format.index_entry import SUSPECT
+from casstore.osfile import OsFiles
+from casstore.storage.opening import open_storage
+from casstore.testing.faults import Call, FaultyFiles
+from casstore.testing.model import noise
+from tests.power_loss.check import config_of
+
+BLOCK = 512
+
+
+class Killed(BaseException):
+    """The process ends here: nothing catches it."""
+
+
+def open_with(path: Path, backend: str, files: OsFiles) -> casstore.Store:
+    config = config_of(backend)
+    return casstore.Store(open_storage(str(path), read_only=False, timeout=0.0, config=config, files=files), config)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "segments",
+        "files",
+    ],
+)
+def test_a_collection_cut_short_leaves_no_content_in_parts(backend: str, tmp_path: Path) -> None:
+    """A content is there or not; never there by its address and gone when it is read."""
+    contents = [noise(5000 + number, number) for number in range(6)]
+    with casstore.open(tmp_path / "store", config=config_of(backend)) as store:
+        addresses = [store.put(data) for data in contents]
+    left: list[Path] = []
+
+    def copy(call: Call) -> None:
+        if call.name == "unlink" and call.path.startswith(str(tmp_path / "store")):
+            left.append(tmp_path / f"left{len(left)}")
+            shutil.copytree(tmp_path / "store", left[-1])
+
+    files = FaultyFiles(str(tmp_path / "store"))
+    with open_with(tmp_path / "store", backend, files) as store:
+        files.before = copy
+        store.plan_gc(grace_seconds=0, undo_keep_seconds=0).execute()
+        files.before = None
+    assert len(left) >= 3
+    for path in left:
+        with casstore.open(path, config=config_of(backend)) as store:
+            for address, data in zip(addresses, contents, strict=True):
+                assert address not in store or store.get(address) == data
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "segments",
+        "files",
+    ],
+)
+def test_an_index_that_was_removed_stays_away(backend: str, tmp_path: Path) -> None:
+    """A file system may forget that a folder was removed and made anew, unless the folder above is synced.
+
+    The old index was closed in order, and a store with a file per object believes it: moves since then would be gone.
+    """
+    path = tmp_path / "store"
+    with casstore.open(path, config=config_of(backend)) as store:
+        store.put(noise(700, 1))
+    shutil.rmtree(path / "index")
+    files = FaultyFiles(str(path))
+    with open_with(path, backend, files) as store:
+        assert any(call.name == "sync_folder" and call.path == str(path) for call in files.calls)
+        assert store.get(store.put(noise(700, 1))) == noise(700, 1)
+
+
+def unfinished_commit(tmp_path: Path) -> Path:
+    """A store without an index whose last commit was written and not synced; the one before was."""
+    path = tmp_path / "store"
+    config = config_of("segments")
+    with casstore.open(path, config=config) as store:
+        branch = store.branch()
+        branch.files["a"] = noise(700, 1)
+        branch.commit("one", ref="main")
+
+    def stop(call: Call) -> None:
+        if call.name == "sync" and call.path.endswith("2.seg"):
+            raise Killed
+
+    files = FaultyFiles(str(path), before=stop)
+    store = open_with(path, "segments", files)
+    branch = store.branch("main")
+    for number in range(6):
+        branch.files[f"b{number}"] = noise(600, number + 2)
+    with pytest.raises(Killed):
+        branch.commit("two", ref="main")
+    shutil.copytree(path, tmp_path / "left", ignore=shutil.ignore_patterns("index", "lock"))
+    files.before = None
+    store.close()
+    return tmp_path / "left"
+
+
+@pytest.mark.xfail(
+    raises=casstore.NotFoundError,
+    reason="an index that is made anew takes a ref's move that lies behind a hole in what was not synced",
+)
+def test_no_ref_moves_to_a_state_of_which_a_block_was_lost(tmp_path: Path) -> None:
+    """The index has to be made anew after a power loss that left a hole in what was appended last."""
+    path = unfinished_commit(tmp_path)
+    newest = max((path / "segments").iterdir())
+    whole = newest.read_bytes()
+    assert len(whole) > 6 * BLOCK
+    seen = set()
+    for start in range(0, len(whole), BLOCK):
+        shutil.rmtree(path / "index", ignore_errors=True)
+        newest.write_bytes(whole[:start] + bytes(len(whole[start : start + BLOCK])) + whole[start + BLOCK :])
+        with casstore.open(path, config=config_of("segments")) as store:
+            snapshot = store.refs["main"]
+            seen.add((snapshot.message, len(dict(snapshot.files))))
+            store.verify()
+    assert seen == {("one", 1)}
+
+
+def test_an_opening_makes_the_name_of_the_index_durable(tmp_path: Path) -> None:
+    """Else CURRENT may name a MANIFEST that is gone, and the index has to be made anew over a torn end."""
+    path = tmp_path / "store"
+    with casstore.open(path, config=config_of("segments")) as store:
+        store.put(noise(700, 1))
+    files = FaultyFiles(str(path))
+    with open_with(path, "segments", files) as store:
+        assert any(call.name == "sync_folder" and call.path == str(path / "index") for call in files.calls)
+        assert store.storage.backend.fact(SUSPECT) is None
+
+
+def test_what_a_collection_removed_does_not_come_back_with_an_older_index(tmp_path: Path) -> None:
+    """LevelDB may lose its latest batches, those of a collection among them; the moves that it removed stay away."""
+    path, config = tmp_path / "store", config_of("segments")
+    with casstore.open(path, config=config) as store:
+        for seed, name in enumerate(("main", "gone")):
+            branch = store.branch()
+            branch.files["a"] = noise(3000, seed)
+            store.refs[name] = branch.commit(name)
+        del store.refs["gone"], branch
+    shutil.copytree(path / "index", tmp_path / "older")
+    with casstore.open(path, config=config) as store:
+        store.plan_gc(grace_seconds=0, undo_keep_seconds=0).execute()
+    shutil.rmtree(path / "index")
+    (tmp_path / "older").rename(path / "index")
+    with casstore.open(path, config=config) as store:
+        assert [*store.refs] == ["main"]
+        store.verify()
