@@ -4,6 +4,7 @@
 #   make demo        run the main job on real input and say what happened
 #   make test        the tests, with line coverage
 #   make test-slow   the sweeps that `make test` leaves out
+#   make power-loss  100,000 points at which the power goes
 #   make lint        ruff and mypy
 #   make bench       the benchmarks; rewrites benchmarks/RESULTS.md
 #   make clean       remove what these commands made
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 BENCH := $(VENV)-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow lint format bench install clean
+.PHONY: demo test test-slow power-loss lint format bench install clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -B examples/demo.py
@@ -27,6 +28,9 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 -m slow --hypothesis-profile=thorough $(PYTEST_ARGS)
+
+power-loss: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.power_loss --points 100000
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -48,6 +52,8 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m benchmarks workspace --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks tracking --results benchmarks/RESULTS.md
 	$(BENCH)/bin/python -m benchmarks objects --results benchmarks/RESULTS.md
+	$(BENCH)/bin/python -m benchmarks collection --results benchmarks/RESULTS.md
+	$(BENCH)/bin/python -m benchmarks recovery --results benchmarks/RESULTS.md
 
 install: $(VENV)/.installed
 

@@ -46,6 +46,7 @@ class Found:
 
     waited: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
     whole: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
     loads: dict[str, int] = field(default_factory=dict)
     hits: list[int] = field(default_factory=list)
     issued: int = 0
@@ -70,16 +71,17 @@ def play_way(path: Path, way: str, learn: Trace, trace: Trace, found: Found) -> 
         states = states_of(store, trace)
         with Materializer(store, max_bytes=max(bound, 2 * most), max_object_bytes=most) as home:
             played: Played
-            if way == "learned":
-                ahead = Prefetcher(home)
-                play(home, states_of(store, learn), learn)
+            ahead = Prefetcher(home) if way == "learned" else None
+            # In every way, so that caches, heap and allocator are as warm.
+            play(home, states_of(store, learn), learn)
+            if ahead is not None:
                 before = ahead.status()
                 played = play(home, states, trace)
                 status = ahead.status()
                 found.hits.append(status.hits - before.hits)
                 found.issued = status.issued - before.issued
                 found.wasted = status.wasted - before.wasted
-                found.switches, found.active = status.switches, status.active
+                found.switches, found.active = status.switches, status.active and not status.resting
                 ahead.close()
             elif way == "siblings":
                 siblings = Siblings(home, trace, SIBLINGS)
@@ -88,6 +90,7 @@ def play_way(path: Path, way: str, learn: Trace, trace: Trace, found: Found) -> 
                 played = play(home, states, trace)
     found.waited[way].append(played.waited)
     found.whole[way].append(played.whole)
+    found.cpu[way].append(played.cpu)
     found.loads[way] = played.loads
 
 
@@ -143,6 +146,14 @@ def report(measured: Measured, example: str, trace: Trace, found: Found) -> None
             whole,
             times,
             note=f"thoughts take {1 - none / statistics.median(found.whole['none']):.0%} of it",
+        )
+    )
+    measured.goals.append(
+        Goal(
+            f"processor time of all threads against none, {example}",
+            statistics.median(found.ratios(found.cpu, "learned")),
+            times,
+            note="without thoughts",
         )
     )
     learned = statistics.median(found.waited["learned"])

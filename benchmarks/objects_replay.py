@@ -23,10 +23,11 @@ LONGEST_US = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Seconds: waiting for objects, and everything; and how many loads there were."""
+    """Seconds: waiting for objects, everything, processor time of all threads without thoughts; and loads."""
 
     waited: float
     whole: float
+    cpu: float
     loads: int
 
 
@@ -88,9 +89,12 @@ def play(
     refs = {} if refs is None else refs
     waited = 0.0
     loads = home.status().loads
-    began = time.perf_counter()
+    thought = 0.0
+    began, worked = time.perf_counter(), time.process_time()
     for read in trace.reads:
+        start = time.thread_time()
         think(read)
+        thought += time.thread_time() - start
         state, key = states[read.state], trace.keys[read.key]
         ref = refs.get((state.id, key))
         if ref is None:
@@ -100,7 +104,8 @@ def play(
         if after is not None:
             after(state, key)
         waited += time.perf_counter() - start
-    return Played(waited, time.perf_counter() - began, home.status().loads - loads)
+    cpu = time.process_time() - worked - thought
+    return Played(waited, time.perf_counter() - began, cpu, home.status().loads - loads)
 
 
 class Siblings:

@@ -61,7 +61,7 @@ def _result(soak: Soak, options: Options, hours: float) -> Result:
     ]
     if options.quick:
         workload.insert(0, "A quick run: it shows that the soak works, its figures mean nothing.")
-    tables = [_growth(soak, hours), _times(soak), _counts(soak)]
+    tables = [_growth(soak, hours), _times(soak), _drift(soak), _counts(soak)]
     figures = {
         "growth": {name: value for name, value, _ in growth(soak, hours)},
         "times": {
@@ -69,6 +69,7 @@ def _result(soak: Soak, options: Options, hours: float) -> Result:
                    "longest": times.longest}
             for name, times in soak.times.items()
         },
+        "quarters": [{name: times.at(0.5) for name, times in quarter.items()} for quarter in soak.quarters],
         "counts": dict(soak.counts),
         "samples": soak.samples.kept,
     }  # fmt: skip
@@ -121,6 +122,15 @@ def _times(soak: Soak) -> Table:
     for name, times in sorted(soak.times.items()):
         cells = [duration(times.at(share)) for share in (0.5, 0.95, 0.999)]
         table.rows.append((name, f"{times.count:,}", *cells, duration(times.longest)))
+    return table
+
+
+def _drift(soak: Soak) -> Table:
+    table = Table("Medians by quarters of the run", ("operation", "first", "second", "third", "last"))
+    for name in sorted(soak.times):
+        found = [quarter.get(name) for quarter in soak.quarters]
+        if sum(times.count for times in found if times is not None) >= 40:
+            table.rows.append((name, *("–" if times is None else duration(times.at(0.5)) for times in found)))
     return table
 
 

@@ -27,6 +27,7 @@ _PANELS: tuple[tuple[str, float, bool, dict[str, str]], ...] = (
             "commit p50": "commit p50",
             "commit p99": "commit p99",
             "commit beside gc p99": "commit beside gc p99",
+            "merge p50": "merge p50",
             "read p50": "read p50",
             "read p99": "read p99",
             "fork p50": "fork p50",

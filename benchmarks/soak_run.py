@@ -50,6 +50,7 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.times: dict[str, Times] = {}
         self.recent: dict[str, Times] = {}
+        self.quarters: list[dict[str, Times]] = [{}, {}, {}, {}]
         self.samples = Samples()
         self.life_starts: list[float] = []
         self.writer = self._start()
@@ -128,7 +129,8 @@ class Soak:
     def take_in(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Counts what the answer tells beside the result."""
         for name, seconds in answer.get("times", ()):
-            for table in (self.times, self.recent):
+            quarter = self.quarters[min(3, int(4 * self.now / self.seconds))]
+            for table in (self.times, self.recent, quarter):
                 table.setdefault(name, Times()).add(seconds)
         by_itself = answer.get("by_itself", 0)
         self.counts["collections by itself"] += by_itself - self._by_itself
@@ -305,7 +307,7 @@ class Soak:
         sample: dict[str, float] = {"hours": self.now / 3600, "own_rss": own_rss()}
         sample.update(process_figures(self.writer.pid))
         sample.update(store_figures(self.path))
-        for name in ("commit", "commit beside gc", "read", "fork"):
+        for name in ("commit", "commit beside gc", "read", "fork", "merge"):
             if name in recent:
                 sample[f"{name} p50"], sample[f"{name} p99"] = recent[name].at(0.5), recent[name].at(0.99)
         self.samples.add(sample)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from casstore.collection.survey import Addresses
-from casstore.errors import CorruptionError, NotFoundError
+from casstore.errors import CorruptionError, NotFoundError, QuotaExceededError, StorageError
 from casstore.format.kinds import CHUNK
+from casstore.format.record import HEADER_BYTES
 from casstore.storage.give_way import give_way
 
 if TYPE_CHECKING:
@@ -51,13 +52,18 @@ def make_full(storage: Storage, kept: Kept, lonely: Addresses) -> Addresses:
         except (CorruptionError, NotFoundError):
             # It stays as it is, and so does its base: `verify` names it, and a put of the content heals it.
             continue
-        room -= len(record.stored)
+        room -= HEADER_BYTES + len(record.stored)
         if room < 0:
             break
-        with backend.write_lock():
-            current = backend.find(address)
-            if current is not None and current.base is not None:
-                backend.put([record])
+        try:
+            # As anybody puts: what is held for a full disk, and what lies beyond the quota, is for freeing space.
+            with backend.write_lock(), backend.ordinary():
+                current = backend.find(address)
+                if current is not None and current.base is not None:
+                    backend.put([record])
+        except (StorageError, QuotaExceededError):
+            # The deleting goes on and brings space, or says what is wrong.
+            break
         done.append((entry, base))
         bases.add(entry.base)
         give_way()

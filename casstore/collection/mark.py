@@ -37,9 +37,10 @@ class Marker:
     Attributes:
         bitmap: What the roots lead to.
         bases: The bases of deltas among that; some may be in ``bitmap`` too.
+        gaps: Whether something was missing or damaged, and stepped over.
     """
 
-    __slots__ = ("_shallow", "_storage", "_tolerant", "bases", "bitmap")
+    __slots__ = ("_shallow", "_storage", "_tolerant", "bases", "bitmap", "gaps")
 
     def __init__(self, storage: Storage, shallow: Callable[[Address], bool], *, tolerant: bool = False) -> None:
         self._storage = storage
@@ -47,6 +48,7 @@ class Marker:
         self._shallow = shallow
         self.bitmap = Bitmap()
         self.bases = Bitmap()
+        self.gaps = False
 
     def mark(self, roots: Iterable[Reference]) -> None:
         """Marks the roots and all below them.
@@ -65,6 +67,7 @@ class Marker:
             except (CorruptionError, NotFoundError):
                 if not self._tolerant:
                     raise
+                self.gaps = True
 
     def _step(self, kind: int | None, address: Address) -> list[Reference]:
         """Marks one record; what it refers to, where that was not marked with it before."""
@@ -100,7 +103,10 @@ class Marker:
             if entry.base is None:
                 return
             entry = self._storage.backend.find(entry.base)
-        if entry is None and not self._tolerant:
+        if entry is not None:
+            return
+        self.gaps = True
+        if not self._tolerant:
             raise CorruptionError(
                 f"{address.hex()} is stored against {base.hex()}, which is missing; nothing was deleted. "
                 "Run `casstore verify`.",

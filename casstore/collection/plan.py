@@ -13,7 +13,7 @@ from casstore.address import Address
 from casstore.collection.explain import Grounds, explain
 from casstore.collection.explain_object import MAX_CHAINS, explain_object
 from casstore.collection.explain_report import Explanation, Kept
-from casstore.collection.roots import Roots, gather_roots
+from casstore.collection.roots import PINS, Roots, gather_roots
 from casstore.collection.survey import DEAD, LIVE, YOUNG, Tally, Task
 from casstore.collection.survey_process import make_survey
 from casstore.collection.sweep import GcReport, Sweep
@@ -171,6 +171,7 @@ def plan_gc(
         guard.push(stack)
         stack.enter_context(storage.operation())
         sweeps = storage.backend.sweeps
+        lengths = {info.segment: info.total_bytes for info in storage.backend.segments()}
         roots = gather_roots(storage, refs, undo_keep_seconds)
         shallow = shallow_ids(storage)
         watches = storage.backend.watches()
@@ -186,7 +187,9 @@ def plan_gc(
                     "another collection was deleting while this plan was made; make a new one when it is done."
                 ) from error
             raise
-        sweep = Sweep(snapshots, found, shallow.__contains__, watches, roots, oldest, sweeps, stack, accept_refs)
+        sweep = Sweep(
+            snapshots, found, shallow.__contains__, watches, roots, oldest, sweeps, lengths, stack, accept_refs
+        )
         plan = GcPlan(grace_seconds=grace_seconds, undo_keep_seconds=undo_keep_seconds, _sweep=sweep)
         plan.live, plan.young, plan.dead = (found.tallies[part] for part in (LIVE, YOUNG, DEAD))
         plan.segments = sweep.worth_compacting()
@@ -215,8 +218,10 @@ def _task(storage: Storage, roots: Roots, watches: Sequence[Watch], shallow: set
         chunks.update(watch.chunks)
         met |= watch.parents
     relied_on = [(entry.kind, address) for address in met if (entry := storage.backend.find(address)) is not None]
+    # A handle may be of something that is there in part only: that is no reason to collect nothing.
+    relied_on += [(root.kind, root.address) for root in roots.named if root.sort == PINS]
     return Task(
-        references=roots.references,
+        references=[(root.kind, root.address) for root in roots.named if root.sort != PINS],
         relied_on=relied_on,
         chunks=chunks,
         shallow=shallow,

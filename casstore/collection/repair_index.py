@@ -21,11 +21,17 @@ from casstore.errors import CorruptionError, FormatVersionError, NotFoundError
 from casstore.format.index_entry import (
     DAMAGED,
     DAMAGED_FLAG,
+    EVENT_KEY,
+    HISTORY,
+    NEXT_EVENT,
+    NEXT_SEGMENT,
     OBJECT,
+    REF,
     SEGMENT,
     SUSPECT,
     SegmentState,
     decode_entry,
+    decode_number,
     decode_segment,
     encode_entry,
     encode_number,
@@ -47,6 +53,9 @@ DAMAGED_INDEX: Final = "damaged"
 ABSENT: Final = "absent"
 INEXACT: Final = "inexact"
 MADE_ANEW: Final = "made anew"
+
+_MAX_SEGMENTS: Final = 2**31
+"""A store that has used up so many numbers of segments gets them anew."""
 
 
 @dataclass(slots=True)
@@ -263,7 +272,35 @@ def is_exact(old: OldIndex, fresh: Fresh, lost: Mapping[Address, int]) -> bool:
         return False
     if fresh.suspect != old.suspect:
         return False
-    return all(fresh.index.get(key) is not None for key, _ in old.index.scan(OBJECT))
+    try:
+        return _objects_agree(old.index, fresh.index) and _facts_agree(old.index, fresh.index, len(lost))
+    except CorruptionError:
+        return False
+
+
+def _objects_agree(old: LevelIndex, fresh: LevelIndex) -> bool:
+    """Whether every entry of the old index is about a record that lies just there."""
+    for key, value in old.scan(OBJECT):
+        found = fresh.get(key)
+        if found is None:
+            return False
+        entry, other = decode_entry(value), decode_entry(found)
+        if not entry.flags & DAMAGED_FLAG and entry._replace(stamp=other.stamp) != other:
+            return False
+    return True
+
+
+def _facts_agree(old: LevelIndex, fresh: LevelIndex, lost: int) -> bool:
+    """Whether refs, their history and the counters of the old index are what the events say."""
+    if list(old.scan(REF)) != list(fresh.scan(REF)):
+        return False
+    if any(fresh.get(key) != value for prefix in (HISTORY, EVENT_KEY) for key, value in old.scan(prefix)):
+        return False
+    for key, below in ((NEXT_EVENT, 2**62), (NEXT_SEGMENT, _MAX_SEGMENTS)):
+        was, now = (decode_number(index.get(key) or encode_number(1)) for index in (old, fresh))
+        if not now <= was < below:
+            return False
+    return decode_number(old.get(DAMAGED) or encode_number(0)) == lost
 
 
 def put_in_place(path: str, files: OsFiles, quarantine: Quarantine, old: OldIndex, fresh: Fresh) -> None:

@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 from casstore.address import Address, event_address
 from casstore.collection.mark import Reference
-from casstore.format.event import HISTORY_CUT, RefMove, decode_ref_move, parse_event
+from casstore.format.event import HISTORY_CUT, SHALLOW, RefMove, decode_ref_move, parse_event
 from casstore.format.index_entry import EVENT_KEY, HISTORY
 from casstore.format.kinds import EVENT, SNAPSHOT
-from casstore.snapshots import Refs
+from casstore.snapshots import Refs, shallow_of
 from casstore.storage import Storage
 
 REFS: Final = "refs"
@@ -72,7 +72,8 @@ class Roots:
         cut: Moves of refs with a number up to this keep nothing any more.
         known_cut: The cut that an earlier collection recorded.
         expired: Index keys of the history that goes with them.
-        superseded: Index keys of earlier cuts that say nothing any more.
+        superseded: Index keys of earlier cuts that say nothing any more, and of shallow marks of snapshots that are
+            gone.
     """
 
     named: list[Root] = field(default_factory=list)
@@ -105,7 +106,7 @@ def gather_roots(storage: Storage, refs: Refs, undo_keep_seconds: int) -> Roots:
         # The one that reaches farthest stands for all others; a new one will stand for it too.
         upto, _, payload = cuts.pop()
         roots.add(Root(EVENTS, HISTORY_CUT, EVENT, event_address(payload), upto))
-    roots.superseded = [key for _, key, _ in cuts]
+    roots.superseded += [key for _, key, _ in cuts]
     for pin in storage.pins.all():
         entry = None if pin.address is None else storage.backend.find(pin.address)
         if pin.address is not None and entry is not None:
@@ -121,11 +122,19 @@ def _find_events(storage: Storage, roots: Roots) -> list[tuple[int, bytes, bytes
         upto = members.get("upto")
         if members["type"] == HISTORY_CUT and isinstance(upto, int):
             cuts.append((upto, key, payload))
+        elif members["type"] == SHALLOW and not _is_there(storage, shallow_of(payload)):
+            # There is one for each cut, so they must not stay for ever; and who brings the snapshot back brings what
+            # came before it too.
+            roots.superseded.append(key)
         else:
             number = members["number"]
             number = number if isinstance(number, int) else 0
             roots.add(Root(EVENTS, str(members["type"]), EVENT, event_address(payload), number))
     return sorted(cuts)
+
+
+def _is_there(storage: Storage, snapshot: Address | None) -> bool:
+    return snapshot is not None and storage.backend.find(snapshot) is not None
 
 
 def _add_history(storage: Storage, roots: Roots, keep_ns: int) -> None:

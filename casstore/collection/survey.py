@@ -99,6 +99,7 @@ class Survey:
         lonely: Deltas that stay, each the only one that keeps its base.
         tallies: ``"live"``, ``"young"`` and ``"dead"`` → name of a kind → its tally.
         kept_bytes: Segment → bytes of its records that stay.
+        gaps: Whether something that stays, though nothing that must, leads to what is missing or damaged.
     """
 
     live: Bitmap = field(default_factory=Bitmap)
@@ -110,6 +111,7 @@ class Survey:
     lonely: Addresses = field(default_factory=Addresses)
     tallies: dict[str, dict[str, Tally]] = field(default_factory=lambda: {LIVE: {}, YOUNG: {}, DEAD: {}})
     kept_bytes: Counter[int] = field(default_factory=Counter)
+    gaps: bool = False
 
     @property
     def memory_bytes(self) -> int:
@@ -137,7 +139,7 @@ def survey(storage: Storage, task: Task) -> Survey:
     marker.mark(task.references)
     found.live.update(task.chunks)
     relied.mark(task.relied_on)
-    young = Marker(storage, lambda snapshot: False, tolerant=True)
+    young = Marker(storage, task.shallow.__contains__, tolerant=True)
     young.bitmap, young.bases = found.young, found.young_bases
     young.bitmap.update(found.live)
     oldest, start = task.oldest, task.start
@@ -152,16 +154,15 @@ def survey(storage: Storage, task: Task) -> Survey:
             or record in found.young_bases
         )
 
-    deltas = False
     for address, entry in scan():
         if entry.kind == CHUNK:
-            if entry.base is not None:
-                deltas = True
-                if is_kept(entry):
-                    young.mark_base(address, entry.base)
+            if entry.base is not None and is_kept(entry):
+                young.mark_base(address, entry.base)
         elif entry.kind != EVENT and (entry.segment, entry.ordinal) not in found.young and is_kept(entry):
             young.mark([(entry.kind, address)])
+    found.gaps = relied.gaps or young.gaps
     tallies, kept_bytes = found.tallies, found.kept_bytes
+    lonely = _Lonely(storage, task, found)
     for address, entry in scan():
         record = (entry.segment, entry.ordinal)
         if record in found.live or record in found.live_bases:
@@ -173,32 +174,48 @@ def survey(storage: Storage, task: Task) -> Survey:
             (found.dead_deltas if entry.base is not None else found.dead[entry.kind]).add(address)
         if part is not DEAD:
             kept_bytes[entry.segment] += entry.record_bytes
+            if entry.base is not None:
+                lonely.look(address, entry.base, record in found.live)
         name = KIND_NAMES[entry.kind]
         tally = tallies[part].get(name)
         if tally is None:
             tally = tallies[part][name] = Tally()
         tally.add(entry)
-    if deltas:
-        _find_lonely(storage, task, found, is_kept)
+    found.lonely = lonely.result()
     return found
 
 
-def _find_lonely(storage: Storage, task: Task, found: Survey, is_kept: Callable[[IndexEntry], bool]) -> None:
-    once, more = Bitmap(), Bitmap()
-    for collect in (False, True):
-        for address, entry in storage.backend.scan():
-            if entry.base is None or not is_kept(entry):
-                continue
-            base = storage.backend.find(entry.base)
-            if base is None or base.stamp > task.oldest:
-                continue
-            record = (base.segment, base.ordinal)
-            if record >= task.start or record in found.young:
-                continue
-            if not collect:
-                if not once.add(*record):
-                    more.add(*record)
-            elif record not in more and (entry.segment, entry.ordinal) in found.live:
-                found.lonely.add(address)
-        if not len(once):
+class _Lonely:
+    """Finds the deltas that stay and are each the only one to keep their base."""
+
+    __slots__ = ("_candidates", "_find", "_found", "_more", "_once", "_task")
+
+    def __init__(self, storage: Storage, task: Task, found: Survey) -> None:
+        self._find = storage.backend.find
+        self._task = task
+        self._found = found
+        self._once, self._more = Bitmap(), Bitmap()
+        self._candidates = Addresses()
+
+    def look(self, address: Address, base: Address, live: bool) -> None:
+        """A delta that stays."""
+        entry = self._find(base)
+        if entry is None or entry.stamp > self._task.oldest:
             return
+        record = (entry.segment, entry.ordinal)
+        if record >= self._task.start or record in self._found.young:
+            return
+        if not self._once.add(*record):
+            self._more.add(*record)
+        elif live:
+            self._candidates.add(address)
+
+    def result(self) -> Addresses:
+        """Those whose base has no other."""
+        lonely = Addresses()
+        for (address,) in self._candidates.batches(1):
+            entry = self._find(address)
+            base = None if entry is None or entry.base is None else self._find(entry.base)
+            if base is not None and (base.segment, base.ordinal) not in self._more:
+                lonely.add(address)
+        return lonely

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A survey in a process of its own, so that writers keep the interpreter to themselves.
 
-``main`` is that process. It gets the task on its standard input and answers on its standard output, each one value in
-MessagePack. It opens the store read-only, as any reader: its pin keeps the segments that it reads.
+``main`` is that process. It gets the task on its standard input and answers on a pipe, each one value in MessagePack.
+It opens the store read-only, as any reader: its pin keeps the segments that it reads.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from casstore.address import Address
 from casstore.collection.survey import Addresses, Survey, Tally, Task, survey
 from casstore.config import MIB, Config
-from casstore.errors import CorruptionError, StorageError
+from casstore.errors import CorruptionError
 from casstore.osfile import OsFiles
 from casstore.storage.watch import Bitmap
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 FEW_RECORDS: Final = 20_000
 """A store of no more is surveyed in a quarter of a second, where it is: a process takes half of that to begin."""
-_START: Final = "import sys; sys.path[:] = {path!r}; from casstore.collection.survey_process import main; main()"
+_START: Final = (
+    "import sys; sys.path[:] = {path!r}; from casstore.collection.survey_process import main; main({answer})"
+)
 _CACHE_BYTES: Final = 4 * MIB
 
 
 def make_survey(storage: Storage, task: Task, path: str | None) -> Survey:
-    """The survey of a store, from where it is made quickest for all.
+    """The survey of a store, from where it is made best: elsewhere where that can be, here where it cannot.
 
     Args:
         storage: The store's.
@@ -38,17 +40,25 @@ def make_survey(storage: Storage, task: Task, path: str | None) -> Survey:
 
     Raises:
         CorruptionError: Something that roots lead to is missing or damaged; nothing may be deleted then.
-        StorageError: The process could not be run, or ended without an answer.
     """
-    if path is None or sum(info.records for info in storage.backend.segments()) <= FEW_RECORDS:
-        return survey(storage, task)
-    return survey_elsewhere(storage, task, path)
+    if path is not None and sum(info.records for info in storage.backend.segments()) > FEW_RECORDS:
+        found = survey_elsewhere(storage, task, path)
+        if found is not None:
+            return found
+    return survey(storage, task)
 
 
-def survey_elsewhere(storage: Storage, task: Task, path: str) -> Survey:
-    """The survey as another process makes it; see ``make_survey``."""
+def survey_elsewhere(storage: Storage, task: Task, path: str) -> Survey | None:
+    """The survey as another process makes it; None where there is no such process, or it did not answer.
+
+    Raises:
+        CorruptionError: As ``make_survey``.
+    """
     import msgspec
 
+    if not sys.executable or getattr(sys, "frozen", False):
+        # A program that was frozen would start itself.
+        return None
     # What is not yet durable is new to the other process, and older than the task says.
     storage.sync()
     sent = msgspec.msgpack.encode(
@@ -62,30 +72,51 @@ def survey_elsewhere(storage: Storage, task: Task, path: str) -> Survey:
             "start": task.start,
         }
     )
-    command = [sys.executable, "-c", _START.format(path=sys.path)]
     try:
-        done = subprocess.run(command, input=sent, capture_output=True, check=False)
-    except OSError as error:
-        raise StorageError(f"the process that marks cannot be started ({error}); nothing was deleted.") from error
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise StorageError(f"the process that marks ended without an answer ({lines[-1]}); nothing was deleted.")
-    answer = msgspec.msgpack.decode(done.stdout)
+        answer = msgspec.msgpack.decode(_ask(sent))
+    except (OSError, msgspec.DecodeError):
+        return None
     if "error" in answer:
         address = answer["address"]
         raise CorruptionError(answer["error"], address=None if address is None else Address(address))
     return _decoded(answer)
 
 
-def main(source: BinaryIO | None = None, target: BinaryIO | None = None) -> None:
-    """The other process."""
+def _ask(sent: bytes) -> bytes:
+    """What the other process answers, on a descriptor of its own: anything may print when Python starts."""
+    answers, theirs = os.pipe()
+    with open(answers, "rb") as answer:
+        try:
+            command = [sys.executable, "-c", _START.format(path=sys.path, answer=theirs)]
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs,),
+            )
+        finally:
+            os.close(theirs)
+        try:
+            stdin = process.stdin
+            if stdin is not None:
+                with stdin:
+                    stdin.write(sent)
+            return answer.read()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.wait()
+
+
+def main(answer: int) -> None:
+    """The other process: the task on its standard input, the answer to the descriptor ``answer``."""
     import msgspec
 
     from casstore.storage.opening import open_storage
 
-    source = sys.stdin.buffer if source is None else source
-    target = sys.stdout.buffer if target is None else target
-    asked = msgspec.msgpack.decode(source.read())
+    asked = msgspec.msgpack.decode(sys.stdin.buffer.read())
     task = Task(
         references=[(kind, Address(address)) for kind, address in asked["references"]],
         relied_on=[(kind, Address(address)) for kind, address in asked["relied_on"]],
@@ -96,14 +127,15 @@ def main(source: BinaryIO | None = None, target: BinaryIO | None = None) -> None
     )
     config = Config(cache_bytes=_CACHE_BYTES)
     opened = open_storage(asked["path"], read_only=True, timeout=0.0, config=config, files=OsFiles())
+    found: dict[str, Any]
     try:
-        answer = _encoded(survey(opened.storage, task))
+        found = _encoded(survey(opened.storage, task))
     except CorruptionError as error:
-        answer = {"error": error.message, "address": error.address}
+        found = {"error": error.message, "address": error.address}
     finally:
         opened.close()
-    target.write(msgspec.msgpack.encode(answer))
-    target.flush()
+    with open(answer, "wb") as target:
+        target.write(msgspec.msgpack.encode(found))
 
 
 def _encoded(found: Survey) -> dict[str, Any]:
@@ -120,6 +152,7 @@ def _encoded(found: Survey) -> dict[str, Any]:
             for part, tallies in found.tallies.items()
         },
         "kept_bytes": dict(found.kept_bytes),
+        "gaps": found.gaps,
     }
 
 
@@ -135,6 +168,7 @@ def _decoded(answer: dict[str, Any]) -> Survey:
         tallies={part: _tallies(kinds) for part, kinds in answer["tallies"].items()},
     )
     found.kept_bytes.update(answer["kept_bytes"])
+    found.gaps = answer["gaps"]
     return found
 
 

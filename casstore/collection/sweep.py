@@ -76,6 +76,7 @@ class Sweep:
         roots: What the survey started from.
         oldest: Stamp, in seconds since 1970; what was used later is too young to go.
         sweeps: ``Backend.sweeps`` from before the survey.
+        lengths: Length in bytes of each segment, from before the survey.
         stack: What to close when the plan ends.
         accept_refs: Whether the refs are taken as they are after a rebuild over damage.
     """
@@ -105,6 +106,7 @@ class Sweep:
         roots: Roots,
         oldest: int,
         sweeps: int,
+        lengths: Mapping[int, int],
         stack: ExitStack,
         accept_refs: bool,
     ) -> None:
@@ -121,8 +123,8 @@ class Sweep:
         # The plan's own watch is the latest.
         self._start = max(watch.start for watch in watches)
         # What lies behind these is new.
-        self._lengths = {info.segment: info.total_bytes for info in self._storage.backend.segments()}
-        self._marker = Marker(self._storage, shallow)
+        self._lengths = lengths
+        self._marker = Marker(self._storage, shallow, tolerant=True)
         self._marker.bitmap, self._marker.bases = survey.live, survey.live_bases
 
     def close(self) -> None:
@@ -134,25 +136,21 @@ class Sweep:
     def mark_watched(self) -> int:
         """Marks what pins, running operations and other threads rely on, with all below it; how many were not yet.
 
-        What is newer than the plan needs no mark: who made it put or met all below it, which was told one by one.
-
-        Raises:
-            CorruptionError: Something below is missing or damaged.
+        What is newer than the plan needs no mark: who made it put or met all below it, which was told one by one. What
+        is missing or damaged below is passed over: of what is relied on, all stays that is there.
         """
         find = self._storage.backend.find
         expanded = self._expanded
         found: set[Address] = set()
         for watch in self._watches:
             found |= watch.parents - expanded
-        for pin in self._storage.pins.all():
-            if pin.address is not None and pin.address not in expanded:
-                found.add(pin.address)
+        pinned = {pin.address for pin in self._storage.pins.all() if pin.address is not None} - expanded
         count = 0
-        for address in found:
+        for address in found | pinned:
             entry = find(address)
             if entry is not None:
                 expanded.add(address)
-                if (entry.segment, entry.ordinal) < self._start:
+                if address in pinned or (entry.segment, entry.ordinal) < self._start:
                     self._marker.mark([(entry.kind, address)])
                     count += 1
         return count
@@ -216,9 +214,10 @@ class Sweep:
             try:
                 return self._run(progress)
             finally:
-                backend.collecting = False
-                # Plans that were made meanwhile know where records lay, not where compaction put them.
-                backend.sweeps += 1
+                with backend.write_lock():
+                    # Plans that were made meanwhile know where records lay, not where compaction put them.
+                    backend.sweeps += 1
+                    backend.collecting = False
         finally:
             self.close()
 
@@ -232,9 +231,11 @@ class Sweep:
             bases = make_full(self._storage, self, self.survey.lonely)
             self._doom()
             deleted = self._delete_all(bases, progress)
-            backend.sync({SWEEPING: None})
-            backend.interrupted = False
+            # Where something that stays leads to what is not there, it must go on to promise nothing.
+            backend.interrupted = self.survey.gaps or self._marker.gaps
+            backend.sync({} if backend.interrupted else {SWEEPING: None})
         except BaseException:
+            # Also what has gone before the fact could be taken away again.
             backend.interrupted = True
             raise
         finally:

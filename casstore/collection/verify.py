@@ -153,7 +153,8 @@ class _Verifier:
                 if entry.kind == CHUNK:
                     self._sound.add(entry.segment, entry.ordinal)
             except (CorruptionError, FormatVersionError) as error:
-                self._bad.add(address)
+                # What is stored against a damaged base is sound itself, and heals with it.
+                self._bad.add(Address(error.address) if error.address else address)
                 self._add("record", error, address)
             except NotFoundError as error:
                 # Deleted by a collection since the scan began.
@@ -281,7 +282,7 @@ class _Verifier:
             raise CorruptionError(f"the content {address.hex()} is missing.", address=address)
         if found.flags & DAMAGED_FLAG or address in self._bad:
             raise storage.backend.damaged(address)
-        if found.base is not None and not is_readable(storage, found):
+        if found.base is not None and (found.base in self._bad or not is_readable(storage, found)):
             raise _without_base(address, found.base)
         if found.kind == CHUNK:
             if found.raw_bytes != size:
@@ -299,6 +300,8 @@ class _Verifier:
             storage.check_content(address)
             return
         waiting = [address]
+        # A list may name another one thousands of times, which names a third one as often.
+        seen = {address}
         while waiting:
             pieces = storage.chunk_list(waiting.pop())
             for piece, length in () if pieces is None else pieces.pieces:
@@ -308,7 +311,9 @@ class _Verifier:
                 if entry.base is not None and not is_readable(storage, entry):
                     raise _without_base(piece, entry.base)
                 if entry.kind == CHUNK_LIST:
-                    waiting.append(piece)
+                    if piece not in seen:
+                        seen.add(piece)
+                        waiting.append(piece)
                 elif entry.raw_bytes != length:
                     raise CorruptionError(f"the piece {piece.hex()} is not {length} bytes long.", address=piece)
 

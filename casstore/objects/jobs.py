@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from casstore.objects.held import MISSING
 
 if TYPE_CHECKING:
+    from casstore.format.entry import Entry
     from casstore.objects.pool import Pool, Worker
     from casstore.objects.ref import Ref
 
@@ -23,6 +24,7 @@ class Job:
         priority: Its rank in the queue.
         waited: Whether somebody waits for it.
         asked: Whether it is a touch; what is loaded ahead is none.
+        entry: What it is to be read from, where that is known already.
         deadline: When it is of no use any more, by ``time.monotonic``; None is never.
         interest: How many callers share it.
         value: What was loaded, or ``MISSING``.
@@ -35,6 +37,7 @@ class Job:
         "_done",
         "asked",
         "deadline",
+        "entry",
         "error",
         "interest",
         "priority",
@@ -52,6 +55,7 @@ class Job:
         self.waited = waited
         self.asked = asked
         self.deadline = deadline
+        self.entry: Entry | None = None
         self.interest = 1
         self.value: Any = MISSING
         self.error: BaseException | None = None

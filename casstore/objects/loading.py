@@ -44,7 +44,15 @@ class Loader:
         clock: Ticks with every load.
         ahead: Objects that were loaded ahead and not asked for, by entry; a prefetcher fills and bounds it.
         observer: Called with a Ref and whether it was loaded, at each touch that counts; or None.
-        claimed: Called with an object that was loaded ahead and then asked for, and whether it was still there.
+        claimed: Called with an object that was loaded ahead and then asked for, whether it was still there, and how many
+            seconds he who asked had to wait for it; the lock is held.
+        arrived: Called with an object that was just loaded ahead, before anybody learns of it; the lock is held. What it
+            returns is dropped without it.
+        overtaken: Called with the entry of an object that somebody loads himself now.
+        pressed_bytes: What pressure takes its share of; 0 where there is none.
+        pressure: That of which it was taken.
+        pending: What was asked for ahead and has not come, by entry; a prefetcher fills it.
+        now: Seconds, for the time of loads.
         expect: Called with the bytes that a load is about to take; or None.
         give_back: Called with the bytes that were let go; or None.
         before_room: Called before objects have to leave, to bring priorities up to date; or None.
@@ -56,6 +64,7 @@ class Loader:
         "_waiting",
         "ahead",
         "allowed_bytes",
+        "arrived",
         "before_room",
         "claimed",
         "clock",
@@ -71,7 +80,12 @@ class Loader:
         "lock",
         "max_bytes",
         "max_object_bytes",
+        "now",
         "observer",
+        "overtaken",
+        "pending",
+        "pressed_bytes",
+        "pressure",
         "residents",
     )
 
@@ -89,7 +103,13 @@ class Loader:
         self.dirty: dict[int, Ref[Any]] = {}
         self.ahead: dict[Entry, Held] = {}
         self.observer: Callable[[Ref[Any], bool], None] | None = None
-        self.claimed: Callable[[Held, bool], None] | None = None
+        self.claimed: Callable[[Held, bool, float], None] | None = None
+        self.arrived: Callable[[Held], object] | None = None
+        self.overtaken: Callable[[Entry], object] | None = None
+        self.pending: dict[Entry, Any] = {}
+        self.now: Callable[[], float] = time.perf_counter
+        self.pressed_bytes = 0
+        self.pressure = 0.0
         self.expect: Callable[[int], object] | None = None
         self.give_back: Callable[[int], object] | None = None
         self.before_room: Callable[[], object] | None = None
@@ -109,36 +129,47 @@ class Loader:
 
     # -- loading
 
-    def bring(self, ref: Ref[Any], *, asked: bool = True, deadline: float | None = None) -> Any:
+    def bring(
+        self, ref: Ref[Any], *, asked: bool = True, deadline: float | None = None, entry: Entry | None = None
+    ) -> Any:
         """The object, loaded in this thread, or by whoever is loading it already.
 
         Args:
             ref: What to load; what it needs is loaded by now.
             asked: Whether somebody wants it now; else it is loaded ahead, and that is no touch.
             deadline: By ``time.monotonic``, for waiting for another thread; None is for ever.
+            entry: What it is read from, where the caller has looked it up.
         """
         place, key = ref._place, ref._key
         if self.closed:
             raise ClosedError("the materializer is closed, or the parent's of a forked process; make another one.")
-        try:
-            entry = place.find(key)
-        except CasstoreError as error:
-            self._failed(ref, None, error)
-            raise
+        if entry is None:
+            try:
+                entry = place.find(key)
+            except CasstoreError as error:
+                self._failed(ref, None, error)
+                raise
         identity: Hashable = id(ref) if entry is None else entry
+        waited = 0.0
         while True:
             with self.lock:
-                held = self._at_hand(ref, entry, asked)
+                held = self._at_hand(ref, entry, asked, waited)
                 value = MISSING if held is None else held.value
                 flight = self._flights.get(identity) if held is None else None
                 if held is None and flight is None:
                     mine = self._flights[identity] = Flight(ref)
                     ref._held = mine
+                    overtakes = asked and entry in self.pending
                     break
                 if flight is not None:
+                    if not asked:
+                        # Whoever asked has it soon, and nobody waits for this.
+                        return MISSING
                     ref._held = flight
             if flight is not None:
+                began = self.now()
                 self._join(ref, flight, deadline)
+                waited += self.now() - began
             elif held is not None:
                 # Not under the lock, as the observer may ask for more.
                 if asked:
@@ -146,6 +177,9 @@ class Loader:
                 return value
         if asked:
             self.hit_rate -= self.hit_rate * RECENT
+        if overtakes and entry is not None and self.overtaken is not None:
+            # It waits in the queue: who is here first loads it.
+            self.overtaken(entry)
         try:
             value = self._fly(ref, entry, identity, mine, asked)
         except NotFoundError:
@@ -160,7 +194,7 @@ class Loader:
             self.observer(ref, False)
         return value
 
-    def _at_hand(self, ref: Ref[Any], entry: Entry | None, asked: bool) -> Held | None:
+    def _at_hand(self, ref: Ref[Any], entry: Entry | None, asked: bool, waited: float) -> Held | None:
         """The object where it needs no loading; the lock is held."""
         held = ref._held
         if type(held) is Held and (held.value is not MISSING or self._brought_back(held)):
@@ -172,7 +206,7 @@ class Loader:
             found = None
         waiting = self.ahead.pop(entry, None) if asked else None
         if waiting is not None and self.claimed is not None:
-            self.claimed(waiting, waiting.value is not MISSING)
+            self.claimed(waiting, waiting.value is not MISSING, waited)
         if found is None:
             found = waiting
         if found is None or found.value is MISSING or not ref._place.fits(found.value):
@@ -220,7 +254,7 @@ class Loader:
 
     def _fly(self, ref: Ref[Any], entry: Entry | None, identity: Hashable, flight: Flight, asked: bool) -> Any:
         place, key = ref._place, ref._key
-        start = time.perf_counter()
+        start = self.now()
         try:
             guess = place.estimate(key, entry)
             if guess > self.max_object_bytes:
@@ -244,7 +278,7 @@ class Loader:
             # Whoever waits learns of it too, also where this thread ends.
             self._failed(ref, flight, error, identity)
             raise
-        seconds = time.perf_counter() - start
+        seconds = self.now() - start
         held = Held(value, entry, size, seconds, priority)
         held.fresh = not asked
         held.shareable = entry is not None and is_shareable(value)
@@ -259,8 +293,11 @@ class Loader:
             self.residents.add(held)
             ref._held = held
             del self._flights[identity]
+            # Before those who wait go on, or they would load it once more.
+            dropped = self.arrived(held) if not asked and self.arrived is not None else None
             full = self.residents.used_bytes > self.allowed_bytes
         flight.land()
+        del dropped
         if full:
             if self.before_room is not None:
                 self.before_room()

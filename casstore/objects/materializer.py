@@ -326,7 +326,7 @@ class Materializer:
                     jobs.append(job)
         return Preload(self._pool, jobs, admitted, rejected)
 
-    def _offer(self, ref: Ref[Any], priority: float, deadline: float | None, *, asked: bool = True) -> Job | None:
+    def _offer(self, ref: Ref[Any], priority: float, deadline: float | None) -> Job | None:
         """A request that nobody waits for; None where the queue is full of better ones."""
         with self._pool.lock:
             job = self._pool.jobs.get(id(ref))
@@ -335,7 +335,7 @@ class Materializer:
                 if priority > job.priority:
                     self._pool.queue.change(job, priority=priority)
                 return job
-            job = Job(ref, priority, waited=False, asked=asked, deadline=deadline)
+            job = Job(ref, priority, waited=False, deadline=deadline)
             return job if self._pool.submit(job) else None
 
     def slice(self, ref: Ref[Any], part: Any) -> Any:
@@ -475,7 +475,7 @@ class Materializer:
             self._pressure = self._calm.update(monitor)
             if self._pressure > before:
                 self._keep_up(in_haste=False)
-            pressing.follow(self._loader, self.admission, self._pressure)
+            pressing.follow(self._loader, self.admission, self._pressure, pressing.sample_of(monitor))
 
     def status(self) -> MaterializerStatus:
         """Figures of now."""

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,8 @@ class Pool:
         self._desert = desert
         self._wake = threading.Condition(self.lock)
         self._workers: set[Worker] = set()
+        self._thoughts: deque[Callable[[], object]] = deque()
+        self._thinking = 0
         self._idle = 0
         self._stopped = False
         self._inside = threading.local()
@@ -93,11 +96,29 @@ class Pool:
             if out is not None:
                 self.rejected += 1
                 self.jobs.pop(id(out.ref), None)
-            if out is not job:
+            if out is not job and not (len(self.queue) == 1 and getattr(self._inside, "thinks", False)):
+                # Who thinks is about to look for a request himself: waking another one for it would only disturb.
                 self._wake.notify()
         if out is not None:
             out.finish(MISSING, DeadlineError("the queue was full of what matters more; ask again."), self)
         return out is not job
+
+    def think(self, thought: Callable[[], object]) -> None:
+        """Has ``thought()`` called by a thread that is idle, before requests that nobody waits for. It must not raise.
+
+        *Cost*: some microseconds.
+        """
+        with self._wake:
+            if not self._stopped:
+                self._thoughts.append(thought)
+                self._grow()
+                self._wake.notify()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a request or a thought has not ended."""
+        with self.lock:
+            return bool(self.jobs or self._thoughts or self._thinking)
 
     def _grow(self) -> None:
         """Starts a thread where the idle ones do not do; the lock is held."""
@@ -186,7 +207,14 @@ class Pool:
                 if job is None:
                     self._workers.discard(worker)
                     return
-                worker.job, job.worker = job, worker
+                if isinstance(job, Job):
+                    worker.job, job.worker = job, worker
+                else:
+                    self._thinking += 1
+            if not isinstance(job, Job):
+                self._think(job)
+                del job
+                continue
             value, error, ended = self._try(job)
             with self._wake:
                 worker.job = job.worker = None
@@ -206,10 +234,21 @@ class Pool:
             # Else an idle thread would keep the last object it loaded.
             del job, value, error
 
-    def _next(self, worker: Worker) -> Job | None:
+    def _think(self, thought: Callable[[], object]) -> None:
+        self._inside.thinks = True
+        try:
+            thought()
+        finally:
+            self._inside.thinks = False
+            with self.lock:
+                self._thinking -= 1
+
+    def _next(self, worker: Worker) -> Job | Callable[[], object] | None:
         self._idle += 1
         try:
             while not self._stopped and not worker.abandoned:
+                if self._thoughts and not self.queue.is_waited:
+                    return self._thoughts.popleft()
                 job = self.queue.pop()
                 if job is not None:
                     return job
@@ -233,6 +272,7 @@ class Pool:
         """Ends the threads; what waits is withdrawn. Waits for running loads, that many seconds at the most."""
         with self._wake:
             self._stopped = True
+            self._thoughts.clear()
             waiting = list(self.queue.jobs())
             for job in waiting:
                 self.queue.remove(job)

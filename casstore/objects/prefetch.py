@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Prefetcher: loads ahead what is likely to be asked for next, as far as its budget goes, and only while that pays.
+"""Prefetcher: loads ahead what is likely to be asked for next, as far as its budget goes, and only where that pays.
 
 It guesses from two sources: which key was asked for after which, and where a search may go from the node it visits, by
-the visits of the node's children. Each is switched off by itself where it does not pay.
+the visits of the node's children. Each is switched off by itself where its guesses do not come true.
+
+Who reads only notes what he read; guessing, looking up and ordering are done by the pool. Even that is left out for
+keys whose loads take less time than thinking of them, and for those where thinking costs more than it saves.
 
 What it loads waits apart, by content, until a Ref asks for it; then it is that Ref's, as if it had been loaded just
 then. So nothing changes but the time. What one agent asks for teaches what others will.
@@ -10,37 +13,46 @@ then. So nothing changes but the time. What one agent asks for teaches what othe
 
 from __future__ import annotations
 
+import threading
+import time
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from casstore.errors import ClosedError, NotFoundError
+from casstore.errors import CasstoreError, ClosedError, NotFoundError
+from casstore.objects.accounts import LEAST_SECONDS, OUTLIER, Account, Accounts
 from casstore.objects.admission import check_count, check_priority
 from casstore.objects.held import MISSING, Held
+from casstore.objects.jobs import Job
 from casstore.objects.origins import place_of
 from casstore.objects.paying import OUTCOMES, Payoff
 from casstore.objects.places import StatePlace
 from casstore.objects.reach import check_search
 from casstore.objects.ref import Ref
 from casstore.objects.report import PrefetchStatus
-from casstore.objects.successors import Successors
+from casstore.objects.touches import RECENT_KEYS, Ahead, Guess, Memory, Touch, is_at_hand
 
 if TYPE_CHECKING:
     from casstore.branches import Branch
     from casstore.format.entry import Entry
-    from casstore.objects.jobs import Job
     from casstore.objects.materializer import Materializer
     from casstore.objects.reach import SearchTree
     from casstore.store import State
 
-RECENT_KEYS: Final = 32
 STALE_TOUCHES: Final = 64
 """What was loaded ahead goes when nobody asked for it during so many touches."""
 VISIT_LOADS: Final = 32
 VISIT_LOOKS: Final = 64
 """What one visit of a search asks for, and looks for, at the most: children by visits, and what was read last."""
+NOTED_TOUCHES: Final = 64
+"""Touches that wait to be thought about; older ones are forgotten."""
+CALM_TOUCHES: Final = 8
+"""Touches that are thought about at once while all of them find what they look for."""
+BATCH_TOUCHES: Final = 32
+"""Touches that are thought about at once while nothing is guessed, and so nothing is in haste."""
 
 _last: ContextVar[tuple[int, str] | None] = ContextVar("casstore_last_key", default=None)
 """What this thread or task asked for last, of which prefetcher: agents take turns, and each has an order of its own."""
@@ -57,11 +69,15 @@ class Prefetcher:
         least: Probability below which nothing is loaded, 0 to 1.
         max_keys: Keys that are remembered.
         max_shapes: Shapes of keys that are remembered.
+        margin: A load must take so many times what guessing it costs, as other threads are held up meanwhile; 0 guesses
+            everything, whatever it costs.
+        clock: Seconds of processor time of a thread, for what guessing costs.
 
     Raises:
         InvalidInputError: A bound is out of its range.
 
-    *Cost*: some 17 µs for each touch that counts: one for each object between two loads.
+    *Cost*: some 2 µs for each touch that counts: one for each object between two loads; 10 where a thread has to be
+    woken for it. Thinking of it takes that thread 50 to 100 µs.
     """
 
     def __init__(
@@ -69,10 +85,12 @@ class Prefetcher:
         materializer: Materializer,
         *,
         budget_bytes: int = 32 * 2**20,
-        ahead: int = 2,
+        ahead: int = 4,
         least: float = 0.5,
         max_keys: int = 8192,
         max_shapes: int = 1024,
+        margin: float = 2.0,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         for name, value in (
             ("budget_bytes", budget_bytes),
@@ -84,66 +102,177 @@ class Prefetcher:
         self.budget_bytes = budget_bytes
         self.ahead = ahead
         self.least = check_priority(least)
+        self.margin = check_priority(margin)
+        self._clock = clock
         self._home = weakref.ref(materializer)
         self._loader = materializer._loader
-        self._successors = Successors(max_keys, max_shapes)
-        self._waiting: OrderedDict[Entry, tuple[int, int, Payoff]] = OrderedDict()
+        self._memory = Memory(max_keys, max_shapes)
+        self._accounts = Accounts(max_shapes, self.margin)
+        self._least_seconds = LEAST_SECONDS if self.margin else 0.0
+        # Reentrant, as what is looked up may run Python's collector, and that somebody's destructor.
+        self._mind = threading.RLock()
+        self._noted: deque[Touch] = deque(maxlen=NOTED_TOUCHES)
+        self._visited: list[tuple[State | Branch, float]] | None = None
+        self._called = False
+        self._handover = 0.0
+        self._call = partial(_think, weakref.ref(self))
+        self._waiting: OrderedDict[Entry, Ahead] = OrderedDict()
         self._touches = 0
         self._waiting_bytes = 0
-        self._asked: dict[int, tuple[Job, Payoff]] = {}
         self._learned, self._search = Payoff(), Payoff()
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._visits = Account()
+        self._last_claimed: Held | None = None
         self._mean_bytes = 0.0
-        self._issued = self._hits = self._wasted = 0
+        self._issued = self._hits = self._wasted = self._overtaken = 0
         self._saved_seconds = 0.0
+        self._loader.arrived = self._arrived
         self._loader.claimed = self._claimed
+        self._loader.overtaken = self._overtake
         self._loader.observer = self._observe
 
-    # -- watching
+    # -- watching, in the thread that reads
 
     def _observe(self, ref: Ref[Any], loaded: bool) -> None:
-        place, key = ref._place, ref._key
-        if not isinstance(place, StatePlace):
+        place, held = ref._place, ref._held
+        if not place.packs or type(held) is not Held:
             return
-        learned = self._learned
+        self._touches = touches = self._touches + 1
+        key = ref._key
+        account = self._accounts.of(key)
+        if not loaded or not account.seconds:
+            account.loaded(held.seconds)
+        if self.margin and (account.seconds < self._least_seconds or account.rests()):
+            # Loads that take no time are no loss, and nothing is learned of them that would be of use.
+            if self._waiting and not touches % STALE_TOUCHES:
+                self._wake()
+            return
         before = _last.get()
         _last.set((id(self), key))
+        self._noted.append(
+            Touch(
+                place,  # type: ignore[arg-type]
+                key,
+                before[1] if before is not None and before[0] == id(self) else None,
+                loaded,
+                held.entry,
+                account,
+            )
+        )
+        if not self._learned.active:
+            in_haste = len(self._noted) >= BATCH_TOUCHES
+        elif loaded and self.margin:
+            # A thread that wakes takes the processor from him who wakes it; so not while there is enough ahead.
+            runs_short = (
+                self._last_claimed is held and len(self._waiting) + len(self._loader.pending) <= self.ahead // 2
+            )
+            in_haste = runs_short or len(self._noted) >= CALM_TOUCHES
+        else:
+            in_haste = True
+        self._last_claimed = None
+        if in_haste:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Has a thread of the pool think; several touches may share one call."""
+        if not self._called:
+            home = self._home()
+            if home is not None:
+                self._called = True
+                began = self._loader.now()
+                home._pool.think(self._call)
+                # By the clock on the wall: many a scheduler lets whoever is woken run first.
+                self._handover += self._loader.now() - began
+
+    # -- thinking, in a thread of the pool
+
+    def _think(self) -> None:
+        home = self._home()
+        if home is None:
+            return
+        with self._mind:
+            # Before looking: what is noted from now on calls again.
+            self._called = False
+            visited, self._visited = self._visited, None
+            began = self._clock()
+            dropped = self._forget_stale()
+            heads: dict[str, Touch] = {}
+            while self._noted:
+                touch = self._noted.popleft()
+                self._learn(touch)
+                if not self._learned.active:
+                    self._watch(touch)
+                    continue
+                if touch.before is not None:
+                    # Whoever asked for that has gone on.
+                    heads.pop(touch.before, None)
+                heads[touch.key] = touch
+            del dropped
+            threshold = home.threshold
+            handover, self._handover = self._handover, 0.0
+            for touch in heads.values():
+                self._guess(home, touch, threshold)
+                ended = self._clock()
+                self._spent(touch.account, ended - began + handover)
+                self._accounts.guessed(ended - began + handover)
+                began, handover = ended, 0.0
+            if visited is not None:
+                self._look_at(visited)
+                self._spent(self._visits, self._clock() - began + handover)
+            self._least_seconds = self._accounts.least_seconds if self.margin else 0.0
+
+    def _spent(self, account: Account, seconds: float) -> None:
+        with self._loader.lock:
+            self._accounts.book(account, -seconds)
+
+    def _forget_stale(self) -> list[Held | None]:
         dropped = []
         with self._loader.lock:
-            self._touches += 1
-            while self._waiting and next(iter(self._waiting.values()))[1] < self._touches - STALE_TOUCHES:
+            while self._waiting and next(iter(self._waiting.values())).touches < self._touches - STALE_TOUCHES:
                 dropped.append(self._drop_oldest())
-            self._recent[key] = None
-            self._recent.move_to_end(key)
-            if len(self._recent) > RECENT_KEYS:
-                self._recent.popitem(last=False)
-            if before is not None and before[0] == id(self) and before[1] != key:
-                self._successors.learn(before[1], key)
-            if not self._search.active and type(ref._held) is Held:
-                self._search.asked(ref._held.entry, loaded)
-            if not learned.active:
-                learned.asked(key, loaded)
-            guesses = self._successors.chain(key, self.ahead, self.least)
-            if not learned.active:
-                # The likeliest last, as what comes first goes first.
-                most = self._holds
-                for guess, _ in reversed(guesses[:most]):
-                    learned.watch(guess, most)
-        del dropped
-        if not learned.active:
-            return
-        if place.expected is not None and guesses:
+        return dropped
+
+    def _learn(self, touch: Touch) -> None:
+        self._memory.learn(touch)
+        learned = self._learned
+        if not self._search.active or not learned.active:
+            with self._loader.lock:
+                if not self._search.active and touch.entry is not None:
+                    self._search.asked(touch.entry, touch.loaded)
+                if not learned.active:
+                    learned.asked(touch.key, touch.loaded)
+
+    def _watch(self, touch: Touch) -> None:
+        """Notes what would be guessed, to see whether that would come true."""
+        guesses = self._memory.successors.chain(touch.key, self.ahead, self.least)
+        with self._loader.lock:
+            # The likeliest last, as what comes first goes first.
+            most = self._holds
+            for guess, _ in reversed(guesses[:most]):
+                self._learned.watch(guess, most)
+
+    def _guess(self, home: Materializer, touch: Touch, threshold: float) -> None:
+        place, learned = touch.place, self._learned
+        guesses = self._memory.successors.chain(touch.key, self.ahead, self.least)
+        if guesses and place.expected is not None:
             # What was stated of this object says nothing of the others.
-            home = self._home()
-            if home is None:
-                return
             place = place_of(home, place.state)
         # Less than the budget at once, or the best guess would give way to the worst.
         room = self.budget_bytes
-        for guess, probability in guesses:
-            room -= self._offer(place, guess, probability, room, learned)
+        for key, probability in guesses:
+            if probability < threshold:
+                break
+            kind = self._accounts.of(key)
+            if self._accounts.is_worth(kind) and not self._is_known_loaded(key):
+                room -= self._offer(home, place, key, probability, room, Guess(learned, touch.account, kind))
             if room <= 0:
                 break
+
+    def _is_known_loaded(self, key: str) -> bool:
+        """Whether a key that has the same object in every state has it in memory; without looking it up."""
+        entry = self._memory.same(key)
+        return entry is not None and (
+            entry in self._waiting or entry in self._loader.pending or self._loader.is_loaded(entry)
+        )
 
     @property
     def _holds(self) -> int:
@@ -152,80 +281,102 @@ class Prefetcher:
 
     # -- loading ahead
 
-    def _offer(self, place: StatePlace, key: str, probability: float, room: int, source: Payoff) -> int:
+    def _offer(
+        self, home: Materializer, place: StatePlace, key: str, probability: float, room: int, guess: Guess
+    ) -> int:
         """Asks for an object of a state; returns the bytes it will take, by estimate, or 0 where nothing was done."""
-        home = self._home()
-        if home is None or probability < home.threshold:
-            return 0
         try:
             entry = place.find(key)
         except NotFoundError:
             return 0
-        if entry is None:
+        if entry is None or (self.margin and is_at_hand(place, entry)):
             return 0
         size = max(1, place.estimate(key, entry))
         with self._loader.lock:
             if entry in self._waiting:
                 # Guessed again, so it is not what goes first.
-                known = self._waiting.pop(entry)
-                self._waiting[entry] = (known[0], self._touches, known[2])
+                self._waiting[entry] = self._waiting.pop(entry)._replace(touches=self._touches)
                 return 0
-            if size > room or self._loader.is_loaded(entry):
+            if size > room or entry in self._loader.pending or self._loader.is_loaded(entry):
                 return 0
-            if not source.active:
-                source.watch(entry, self._holds)
+            if not guess.source.active:
+                guess.source.watch(entry, self._holds)
                 return 0
         ref: Ref[Any] = Ref(place, key, probability)
         try:
-            job = home._offer(ref, probability, None, asked=False)
+            job = Job(ref, probability, waited=False, asked=False)
+            job.entry = entry
+            with self._loader.lock:
+                self._loader.pending[entry] = (job, guess)
+            if not home._pool.submit(job):
+                self._ended(entry, job)
+                return 0
         except ClosedError:
+            self._loader.pending.pop(entry, None)
             return 0
-        if job is None:
-            return 0
-        with self._loader.lock:
-            self._issued += 1
-            self._asked[id(job)] = (job, source)
-        job.on_done(self._arrived, home._pool)
+        self._issued += 1
+        job.on_done(partial(self._ended, entry), home._pool)
         return size
 
-    def _arrived(self, job: Job) -> None:
-        """Puts what was loaded ahead where it waits; the oldest of what waits goes when there is too much."""
-        held = job.ref._held
+    def _ended(self, entry: Entry, job: Job) -> None:
+        """Forgets a request that has ended, whether the object came or not."""
         with self._loader.lock:
-            source = self._asked.pop(id(job), (job, self._learned))[1]
-            if type(held) is not Held or held.entry is None or not held.fresh or job.error is not None:
-                return
-            ahead = self._loader.ahead
-            if held.entry in ahead:
-                return
-            ahead[held.entry] = held
-            self._mean_bytes += (held.size - self._mean_bytes) * (OUTCOMES if self._mean_bytes else 1)
-            self._waiting[held.entry] = (held.size, self._touches, source)
-            self._waiting_bytes += held.size
-            dropped = []
-            while self._waiting_bytes > self.budget_bytes and self._waiting:
-                dropped.append(self._drop_oldest())
-        del dropped
+            found = self._loader.pending.get(entry)
+            if found is not None and found[0] is job:
+                del self._loader.pending[entry]
+
+    def _overtake(self, entry: Entry) -> None:
+        """Withdraws a request whose object somebody loads himself now."""
+        with self._loader.lock:
+            found = self._loader.pending.pop(entry, None)
+            self._overtaken += found is not None
+        home = self._home()
+        if found is not None and home is not None:
+            home._pool.give_up(found[0])
+
+    def _arrived(self, held: Held) -> list[Held | None]:
+        """Puts what was loaded ahead where it waits; returns what has to go for it, to be dropped without the lock."""
+        found = None if held.entry is None else self._loader.pending.pop(held.entry, None)
+        if found is None or held.entry is None or held.entry in self._loader.ahead:
+            return []
+        self._loader.ahead[held.entry] = held
+        self._mean_bytes += (held.size - self._mean_bytes) * (OUTCOMES if self._mean_bytes else 1)
+        self._waiting[held.entry] = Ahead(held.size, self._touches, held.seconds, found[1])
+        self._waiting_bytes += held.size
+        dropped = []
+        while self._waiting_bytes > self.budget_bytes and self._waiting:
+            dropped.append(self._drop_oldest())
+        return dropped
 
     def _drop_oldest(self) -> Held | None:
         """What was asked for ahead longest ago, and in vain; to be dropped where no lock is held."""
-        entry, (size, _, source) = self._waiting.popitem(last=False)
-        self._waiting_bytes -= size
-        self._wasted += 1
-        source.judge(False)
+        entry, ahead = self._waiting.popitem(last=False)
+        self._waiting_bytes -= ahead.size
+        self._waste(ahead)
         return self._loader.ahead.pop(entry, None)
 
-    def _claimed(self, held: Held, used: bool) -> None:
+    def _waste(self, ahead: Ahead) -> None:
+        self._wasted += 1
+        mean = ahead.guess.kind.seconds
+        self._accounts.book(ahead.guess.account, -min(ahead.seconds, OUTLIER * mean) if mean else -ahead.seconds)
+        ahead.guess.source.judge(False)
+
+    def _claimed(self, held: Held, used: bool, waited: float) -> None:
         """Called under the lock when somebody asked for what was loaded ahead."""
-        nothing = (0, 0, self._learned)
-        size, _, source = nothing if held.entry is None else self._waiting.pop(held.entry, nothing)
-        self._waiting_bytes -= size
-        if used:
-            self._hits += 1
-            self._saved_seconds += held.seconds
-        else:
-            self._wasted += 1
-        source.judge(used)
+        ahead = None if held.entry is None else self._waiting.pop(held.entry, None)
+        if ahead is None:
+            return
+        self._waiting_bytes -= ahead.size
+        if not used:
+            self._waste(ahead)
+            return
+        # Not more than it took here, nor than it takes those who load by themselves.
+        saved = min(ahead.seconds, ahead.guess.kind.seconds or ahead.seconds) - waited
+        self._last_claimed = held
+        self._hits += 1
+        self._saved_seconds += saved
+        self._accounts.book(ahead.guess.account, saved)
+        ahead.guess.source.judge(True)
 
     def expect(
         self, states: Iterable[tuple[State | Branch, float]], keys: Iterable[str] | None = None, *, limit: int = 64
@@ -267,6 +418,12 @@ class Prefetcher:
         return tree.on_visit(visited)
 
     def _visit(self, states: Iterable[tuple[State | Branch, float]]) -> None:
+        if not (self.margin and self._visits.rests()):
+            # Where the search was before is of no use any more.
+            self._visited = list(states)
+            self._wake()
+
+    def _look_at(self, states: Iterable[tuple[State | Branch, float]]) -> None:
         try:
             self._expect(states, None, VISIT_LOADS, VISIT_LOOKS)
         except (ClosedError, NotFoundError):
@@ -280,19 +437,24 @@ class Prefetcher:
         if home is None:
             return 0
         ranked = sorted(((check_priority(share), -number, state) for number, (state, share) in enumerate(states)))
-        with self._loader.lock:
-            wanted = list(reversed(self._recent)) if keys is None else list(keys)
+        accounts = self._accounts
+        with self._mind:
+            wanted = list(reversed(self._memory.recent)) if keys is None else list(keys)
+            kinds = [(key, accounts.of(key)) for key in wanted]
+            if keys is None:
+                kinds = [(key, kind) for key, kind in kinds if accounts.is_worth(kind)]
         asked = 0
         room = self.budget_bytes
+        threshold = home.threshold
         for share, _, state in reversed(ranked):
-            if share < self.least:
+            if share < max(self.least, threshold):
                 break
             place = place_of(home, state)
-            for key in wanted:
+            for key, kind in kinds:
                 if asked >= limit or looks <= 0 or room <= 0:
                     return asked
                 looks -= 1
-                taken = self._offer(place, key, share, room, self._search)
+                taken = self._offer(home, place, key, share, room, Guess(self._search, self._visits, kind))
                 room -= taken
                 asked += taken > 0
         return asked
@@ -305,7 +467,7 @@ class Prefetcher:
             gone = [entry for entry, held in self._loader.ahead.items() if held.value is MISSING]
             for entry in gone:
                 # Made room for something else before anybody asked.
-                self._claimed(self._loader.ahead.pop(entry), False)
+                self._claimed(self._loader.ahead.pop(entry), False, 0.0)
             return PrefetchStatus(
                 active=self._learned.active,
                 search_active=self._search.active,
@@ -314,26 +476,43 @@ class Prefetcher:
                 issued=self._issued,
                 hits=self._hits,
                 wasted=self._wasted,
+                overtaken=self._overtaken,
                 saved_seconds=self._saved_seconds,
                 hit_share=self._learned.share,
                 search_hit_share=self._search.share,
-                switches=self._learned.switches + self._search.switches,
-                shapes=len(self._successors.shapes),
-                keys=len(self._successors.keys),
+                switches=self._learned.switches + self._search.switches + self._accounts.switches,
+                resting=self._accounts.resting + (self._visits.resting > 0),
+                least_seconds=self._least_seconds,
+                shapes=len(self._memory.successors.shapes),
+                keys=len(self._memory.successors.keys),
             )
 
     def close(self) -> None:
         """Stops watching, and drops what waits."""
-        with self._loader.lock:
-            if self._loader.observer == self._observe:
-                self._loader.observer = None
-                self._loader.claimed = None
-            dropped = list(self._loader.ahead.values())
-            self._loader.ahead.clear()
+        loader = self._loader
+        with loader.lock:
+            if loader.observer == self._observe:
+                loader.observer = loader.claimed = loader.arrived = loader.overtaken = None
+            dropped = list(loader.ahead.values())
+            loader.ahead.clear()
+            jobs = [job for job, _ in loader.pending.values()]
+            loader.pending.clear()
             self._waiting.clear()
             self._waiting_bytes = 0
+        self._noted.clear()
+        self._visited = None
         del dropped
-        jobs = list(self._asked.values())
         home = self._home()
-        for job, _ in jobs if home is not None else ():
+        for job in jobs if home is not None else ():
             home._pool.give_up(job)  # type: ignore[union-attr]
+
+
+def _think(prefetcher: weakref.ref[Prefetcher]) -> None:
+    """A thought of the pool, which keeps no prefetcher alive."""
+    found = prefetcher()
+    if found is not None:
+        try:
+            found._think()
+        except (CasstoreError, MemoryError):
+            # Whoever asks for the object hears of what is wrong with it, or with memory.
+            return

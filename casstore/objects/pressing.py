@@ -10,7 +10,8 @@ begins, 2/3 ``high``, 1 ``critical``. Who does what with it:
   monitor holds its levels (``Limits.hold_seconds``), down to the worst of that time, and never below where the level
   begins. Of a monitor that says nothing of time it counts once it fell by ``CALM``.
 - From ``Admission.easy`` on (1/3: ``medium``) the threshold rises and the bound of what is loaded falls, at once: least
-  priority first, of equals the least recently used. Up to there nothing changes, so what lies below ``medium`` is for
+  priority first, of equals the least recently used. It is a share of ``max_bytes``, or of what is loaded and the memory
+  left, where that is less. Up to there nothing changes, so what lies below ``medium`` is for
   caches alone: the hot cache (``following``) stays below it by itself.
 - From ``Admission.full`` on (1: ``critical``) nothing is admitted that nobody waits for, and the bound is at its least.
 - A request that waits in the queue is looked at again when a thread takes it: so a storm is refused from below, in the
@@ -85,12 +86,40 @@ def trend_of(monitor: Pressure) -> float:
     return 0.0 if getattr(monitor, "foresees", False) else monitor.trend
 
 
-def follow(loader: Loader, admission: Admission, pressure: float) -> None:
+def follow(loader: Loader, admission: Admission, pressure: float, sample: Sample | None = None) -> None:
     """Takes over a new pressure: what does not fit any more leaves."""
-    allowed = admission.allowed_bytes(pressure, loader.max_bytes)
+    allowed = admission.allowed_bytes(pressure, _bound(loader, admission, pressure, sample))
     if allowed != loader.allowed_bytes or loader.residents.used_bytes > allowed:
         loader.allowed_bytes = allowed
         loader.make_room()
+
+
+def _bound(loader: Loader, admission: Admission, pressure: float, sample: Sample | None) -> int:
+    """What pressure takes its share of: the stated bound, or what is loaded and the memory left, where that is less.
+
+    Of a bound beyond all memory a share would be no bound at all.
+    """
+    used = loader.residents.used_bytes
+    if pressure <= admission.easy or sample is None:
+        loader.pressed_bytes = 0
+        return loader.max_bytes
+    if sample.free_bytes is None:
+        # Nobody says how much is left, only that tasks wait for it. Not of what is loaded now, which would shrink with
+        # every sample, but of the most since it began.
+        bound = max(loader.pressed_bytes, used)
+    else:
+        bound = used + sample.free_bytes
+        if loader.pressed_bytes and pressure == loader.pressure and bound > loader.pressed_bytes * (1 - CALM):
+            # What flutters about an edge moves nothing.
+            bound = loader.pressed_bytes
+    loader.pressed_bytes, loader.pressure = bound, pressure
+    return min(loader.max_bytes, bound)
+
+
+def sample_of(monitor: Pressure) -> Sample | None:
+    """The last sample of a monitor that has any."""
+    last = getattr(monitor, "last", None)
+    return last if isinstance(last, Sample) else None
 
 
 def reprioritize(pool: Pool, loader: Loader) -> None:

@@ -45,6 +45,11 @@ class JobQueue:
     def __contains__(self, job: object) -> bool:
         return job in self._places
 
+    @property
+    def is_waited(self) -> bool:
+        """Whether somebody waits for one of the requests."""
+        return len(self._places) > self._unwaited
+
     def push(self, job: Job) -> Job | None:
         """Queues a request; returns what no longer has room, perhaps ``job`` itself."""
         number = next(self._numbers)

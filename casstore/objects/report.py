@@ -121,10 +121,13 @@ class PrefetchStatus:
         issued: Loads asked for ahead of need.
         hits: Objects that somebody then asked for.
         wasted: Objects that left without being asked for.
-        saved_seconds: Load times of the hits.
+        overtaken: Loads that had not begun when somebody asked; he loaded by himself.
+        saved_seconds: Load times of the hits, less what those who asked still had to wait.
         hit_share: Share of the last guesses that came true, 0 to 1, of those that were learned.
         search_hit_share: The same of those of a search.
-        switches: How often it switched itself off or on.
+        switches: How often it switched itself off or on, for all keys or for those of one shape.
+        resting: Shapes of keys that it does not think about at present, as that cost more than it saved.
+        least_seconds: What a load must take to be worth a guess.
         shapes: Shapes of keys that it knows.
         keys: Keys that it knows.
     """
@@ -136,9 +139,12 @@ class PrefetchStatus:
     issued: int
     hits: int
     wasted: int
+    overtaken: int
     saved_seconds: float
     hit_share: float
     search_hit_share: float
     switches: int
+    resting: int
+    least_seconds: float
     shapes: int
     keys: int

@@ -27,4 +27,7 @@ def serve(job: Job) -> Any:
         with home._pool.lock:
             home._pool.rejected += 1
         raise DeadlineError("memory is too short for what nobody waits for; ask again.")
+    if job.entry is not None:
+        # Loaded ahead: who guessed it has looked it up.
+        return home._loader.bring(job.ref, asked=job.asked, deadline=job.deadline, entry=job.entry)
     return home._bring(job.ref, job.deadline, asked=job.asked)

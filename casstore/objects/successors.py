@@ -75,24 +75,25 @@ def take_step(before: str, step: Step) -> str | None:
         if value < 0:
             return None
         numbers.append(str(value).zfill(change[2]))
-    found = iter(numbers)
-    return _HOLE.sub(lambda _: next(found, "#"), shape)
-
-
-_HOLE: Final = re.compile("#")
+    parts = shape.split("#")
+    # A shape may have a "#" of its own, which then stands for itself.
+    numbers += ["#"] * (len(parts) - 1 - len(numbers))
+    return parts[0] + "".join([number + part for number, part in zip(numbers, parts[1:])])
 
 
 class Followers(Generic[F]):
     """What came after one thing, and how often; the rarest gives way."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("_likely", "counts", "total")
 
     def __init__(self) -> None:
         self.counts: dict[F, int] = {}
         self.total = 0
+        self._likely: list[tuple[F, float]] | None = None
 
     def add(self, follower: F) -> None:
         """Counts one more."""
+        self._likely = None
         counts = self.counts
         if follower not in counts and len(counts) >= FOLLOWERS:
             rarest = min(counts, key=counts.__getitem__)
@@ -105,8 +106,11 @@ class Followers(Generic[F]):
 
     def likely(self) -> list[tuple[F, float]]:
         """Followers and their shares, the most frequent first; the share of what was seen once is a half at most."""
-        shares = [(one, number / max(self.total, 2)) for one, number in self.counts.items()]
-        shares.sort(key=lambda pair: -pair[1])
+        shares = self._likely
+        if shares is None:
+            shares = [(one, number / max(self.total, 2)) for one, number in self.counts.items()]
+            shares.sort(key=lambda pair: -pair[1])
+            self._likely = shares
         return shares
 
 
@@ -162,10 +166,12 @@ class Successors:
         self.keys.add(before, after)
         self.shapes.add(shape_of(before)[0], step_between(before, after))
 
-    def guess(self, key: str) -> list[tuple[str, float]]:
-        """Keys that may be next, with their probabilities, the likeliest first."""
-        found = dict(self.keys.likely(key))
+    def guess(self, key: str, least: float = 0.0) -> list[tuple[str, float]]:
+        """Keys that may be next, with their probabilities of ``least`` and more, the likeliest first."""
+        found = {after: share for after, share in self.keys.likely(key) if share >= least}
         for step, share in self.shapes.likely(shape_of(key)[0]):
+            if share < least:
+                break
             after = take_step(key, step)
             # A step that changes nothing leads to the key itself.
             if after is not None and after != key and share > found.get(after, 0.0):
@@ -185,7 +191,7 @@ class Successors:
         for _ in range(length):
             following: list[tuple[str, float]] = []
             for one, so_far in here:
-                for after, share in self.guess(one):
+                for after, share in self.guess(one, least / so_far):
                     probability = so_far * share
                     if probability >= least and after != key and probability > found.get(after, 0.0):
                         found[after] = probability

@@ -6,7 +6,7 @@ from __future__ import annotations
 from casstore.format.event import RefMove
 from casstore.snapshots.ancestors import best_common_ancestors
 from casstore.snapshots.change import Change, diff_roots
-from casstore.snapshots.history import history_cut, log, shallow_ids
+from casstore.snapshots.history import history_cut, log, shallow_ids, shallow_of
 from casstore.snapshots.refs import Refs, check_ref_name, is_ref_name
 from casstore.snapshots.snapshot import Snapshot, Snapshots
 from casstore.snapshots.view import FilesView, decode_key, encode_key
@@ -27,4 +27,5 @@ __all__ = [
     "is_ref_name",
     "log",
     "shallow_ids",
+    "shallow_of",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
 
 from casstore.address import Address, parse_address
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError
@@ -12,6 +14,9 @@ from casstore.format.event import HISTORY_CUT, SHALLOW, parse_event
 from casstore.format.index_entry import EVENT_KEY
 from casstore.snapshots.snapshot import Snapshot, Snapshots
 from casstore.storage import Storage
+
+_REMEMBERED: Final = 16_384
+"""Events of which is known what they say about shallow snapshots, 400 bytes each."""
 
 
 def log(snapshots: Snapshots, start: Snapshot) -> Iterator[Snapshot]:
@@ -45,13 +50,27 @@ def shallow_ids(storage: Storage) -> set[Address]:
     """The snapshots whose parents were given up on purpose."""
     found = set()
     for _, payload in storage.backend.facts(EVENT_KEY):
-        members = parse_event(payload)
-        if members["type"] == SHALLOW:
-            try:
-                found.add(parse_address(str(members.get("snapshot"))))
-            except InvalidInputError:
-                raise CorruptionError("a shallow mark names no snapshot; run `casstore verify`.") from None
+        snapshot = shallow_of(payload)
+        if snapshot is not None:
+            found.add(snapshot)
     return found
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def shallow_of(payload: bytes) -> Address | None:
+    """The snapshot that an event makes shallow, or None of another event.
+
+    Raises:
+        CorruptionError: It is no event, or names no snapshot.
+    """
+    # Remembered: each merge asks all of them, and there is one for each line that was cut.
+    members = parse_event(payload)
+    if members["type"] != SHALLOW:
+        return None
+    try:
+        return parse_address(str(members.get("snapshot")))
+    except InvalidInputError:
+        raise CorruptionError("a shallow mark names no snapshot; run `casstore verify`.") from None
 
 
 def history_cut(storage: Storage) -> int:

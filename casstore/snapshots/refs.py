@@ -67,16 +67,15 @@ class Refs(MutableMapping[str, Snapshot]):
         deleted: Moves since the store was opened after which the ref was gone.
     """
 
-    __slots__ = ("_actor", "_backend", "_opened_at", "_snapshots", "deleted")
+    __slots__ = ("_actor", "_backend", "_kept", "_snapshots", "deleted")
 
     def __init__(self, snapshots: Snapshots, actor: str | None) -> None:
         self._snapshots = snapshots
         self._backend = snapshots.storage.backend
         self._actor = actor
         self.deleted = 0
-        # Records from here on are new: they were put with all below them.
-        with self._backend.watch() as watch:
-            self._opened_at = watch.start
+        # What is known to be whole, or not to have been collected; looked for where that matters.
+        self._kept: set[Address] | None = None
 
     def id_of(self, name: str) -> Address | None:
         """Id of the snapshot that the ref names, or None where there is no such ref."""
@@ -225,22 +224,27 @@ class Refs(MutableMapping[str, Snapshot]):
             raise NotFoundError(
                 f"no snapshot has the id {snapshot.hex()}; it may have been collected.", address=snapshot
             )
-        if self._backend.interrupted and (entry.segment, entry.ordinal) < self._opened_at:
+        if self._backend.interrupted:
             self._check_revived(snapshot)
+        else:
+            self._kept = None
 
     def _check_revived(self, snapshot: Address) -> None:
-        """What nothing keeps may have been collected, and be back in part since the index was made anew."""
-        if any(snapshot == found for _, found in self.ids()):
-            return
-        cut = history_cut(self._snapshots.storage)
-        for _, payload in self._backend.facts(HISTORY):
-            move = decode_ref_move(payload)
-            if move.number > cut and snapshot in (move.old, move.new):
-                return
+        """What nothing kept may have been collected, and be back in part; so may what new snapshots are made of."""
         # Imported on use: hardly ever needed.
-        from casstore.snapshots.wholeness import check_whole
+        from casstore.snapshots.wholeness import check_whole, seen_from
 
-        check_whole(self._snapshots, snapshot)
+        if self._kept is None:
+            # What refs and their history keep was not collected: where something of it is missing, that is damage,
+            # which `verify` names, and no reason to refuse what is built on it.
+            kept = {found for _, found in self.ids()}
+            cut = history_cut(self._snapshots.storage)
+            for _, payload in self._backend.facts(HISTORY):
+                move = decode_ref_move(payload)
+                if move.number > cut:
+                    kept |= {found for found in (move.old, move.new) if found is not None}
+            self._kept = seen_from(self._snapshots, kept)
+        check_whole(self._snapshots, snapshot, self._kept)
 
     def _record(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
         """The event of a move, as a record that waits for the next sync; the write lock is held."""

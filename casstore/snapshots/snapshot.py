@@ -103,16 +103,17 @@ class Snapshots:
         )
         encoded = encode_snapshot(fields)
         backend = self.storage.backend
-        # The pin comes first: from here on no collection begins that does not see the snapshot or what it names.
         snapshot = Snapshot(self.storage, self.nodes, snapshot_address(encoded), fields)
-        for kind, wanted in ((NODE, fields.roots.values()), (SNAPSHOT, fields.parents)):
-            for address in wanted:
-                entry = backend.find(address)
-                if entry is None or entry.kind != kind or not backend.hit(address, entry):
-                    raise NotFoundError(
-                        f"{address.hex()} is not in the store, so no snapshot can name it.", address=address
-                    )
-        self.storage.put_record(SNAPSHOT, snapshot.id, encoded)
+        # A collection that begins before the record is there sees neither it nor, by its pin, what it names.
+        with self.storage.operation():
+            for kind, wanted in ((NODE, fields.roots.values()), (SNAPSHOT, fields.parents)):
+                for address in wanted:
+                    entry = backend.find(address)
+                    if entry is None or entry.kind != kind or not backend.hit(address, entry):
+                        raise NotFoundError(
+                            f"{address.hex()} is not in the store, so no snapshot can name it.", address=address
+                        )
+            self.storage.put_record(SNAPSHOT, snapshot.id, encoded)
         return snapshot
 
     def get(self, snapshot_id: Address) -> Snapshot:

@@ -6,55 +6,77 @@ Asked where the index was made anew, or a collection ended in the middle: what w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from casstore.address import Address
 from casstore.errors import CorruptionError, NotFoundError
-from casstore.format.kinds import CHUNK_LIST
+from casstore.format.kinds import CHUNK, CHUNK_LIST, NODE, SNAPSHOT
 from casstore.snapshots.history import shallow_ids
 from casstore.snapshots.snapshot import Snapshots
 
 
-def check_whole(snapshots: Snapshots, snapshot: Address) -> None:
+def seen_from(snapshots: Snapshots, roots: Iterable[Address]) -> set[Address]:
+    """The snapshots, nodes and lists below snapshots, and whatever is missing there."""
+    seen: set[Address] = set()
+    for root in roots:
+        _walk(snapshots, root, seen, seen, strict=False)
+    return seen
+
+
+def check_whole(snapshots: Snapshots, snapshot: Address, seen: set[Address]) -> None:
     """Looks for every record that a snapshot and its ancestors lead to; contents are not read.
+
+    Args:
+        snapshots: The store's.
+        snapshot: An id.
+        seen: Snapshots, nodes and lists that need no look; what was found whole is added.
 
     Raises:
         NotFoundError: Something is missing or cannot be read.
 
     *Cost*: a read of every node and list, and a look-up of every content.
     """
-    storage, nodes = snapshots.storage, snapshots.nodes
-    find, shallow = storage.backend.find, shallow_ids(snapshots.storage)
-    states, trees, contents = [snapshot], list[Address](), list[Address]()
-    seen: set[Address] = set()
+    found: set[Address] = set()
     try:
-        while states or trees or contents:
-            if contents:
-                address = contents.pop()
-                if address in seen:
-                    continue
-                seen.add(address)
+        _walk(snapshots, snapshot, seen, found, strict=True)
+    except (NotFoundError, CorruptionError) as error:
+        raise NotFoundError(
+            f"the snapshot {snapshot.hex()} is there only in part ({error.message.rstrip('.')}): what it leads to was "
+            "collected before the index was made anew. Name another state, or import it again.",
+            address=error.address,
+        ) from error
+    seen |= found
+
+
+def _walk(snapshots: Snapshots, snapshot: Address, seen: set[Address], new: set[Address], *, strict: bool) -> None:
+    storage, nodes = snapshots.storage, snapshots.nodes
+    find, shallow = storage.backend.find, shallow_ids(storage)
+    waiting: list[tuple[int, Address]] = [(SNAPSHOT, snapshot)]
+    while waiting:
+        kind, address = waiting.pop()
+        if address in seen or address in new:
+            continue
+        try:
+            if kind == SNAPSHOT:
+                fields = snapshots.fields(address)
+                waiting += [(NODE, root) for root in fields.roots.values()]
+                parents = () if address in shallow else fields.parents
+                waiting += [(SNAPSHOT, parent) for parent in parents]
+            elif kind == NODE:
+                node = nodes.read(address)
+                waiting += [(NODE, child) for child in node.children]
+                waiting += [(CHUNK, content) for content in node.contents]
+                waiting += [(SNAPSHOT, linked) for linked in node.snapshots]
+            else:
                 entry = find(address)
                 if entry is None or (entry.base is not None and find(entry.base) is None):
                     raise NotFoundError("a content is missing.", address=address)
-                pieces = storage.chunk_list(address) if entry.kind == CHUNK_LIST else None
-                contents += [piece for piece, _ in pieces.pieces] if pieces is not None else []
-            elif trees:
-                address = trees.pop()
-                if address not in seen:
-                    seen.add(address)
-                    node = nodes.read(address)
-                    trees += node.children
-                    contents += node.contents
-                    states += node.snapshots
-            else:
-                address = states.pop()
-                if address not in seen:
-                    seen.add(address)
-                    fields = snapshots.fields(address)
-                    trees += fields.roots.values()
-                    states += () if address in shallow else fields.parents
-    except (NotFoundError, CorruptionError) as error:
-        raise NotFoundError(
-            f"the snapshot {snapshot.hex()} is there only in part ({error.message.rstrip('.')}): it was collected "
-            "before the index was made anew. Name another state, or import it again.",
-            address=error.address,
-        ) from error
+                if entry.kind != CHUNK_LIST:
+                    # Not remembered: they are the most, and a look-up is quick.
+                    continue
+                pieces = storage.chunk_list(address)
+                waiting += [] if pieces is None else [(CHUNK, piece) for piece, _ in pieces.pieces]
+        except (NotFoundError, CorruptionError):
+            if strict:
+                raise
+        new.add(address)

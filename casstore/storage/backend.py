@@ -127,6 +127,9 @@ class Backend(Protocol):
     def freeing(self) -> AbstractContextManager[None]:
         """What this thread writes in the context gives space back: no quota holds, and the reserve may be used."""
 
+    def ordinary(self) -> AbstractContextManager[None]:
+        """Within ``freeing``, what this thread writes as anybody does; call it with ``write_lock`` held."""
+
     def write_lock(self) -> AbstractContextManager[object]:
         """Held while several steps must not be mixed with other writers' steps; reentrant."""
 

@@ -77,6 +77,10 @@ class HotCache:
         self.hits += 1
         return found[0]
 
+    def __contains__(self, address: object) -> bool:
+        """Whether a value is cached; that is no use of it."""
+        return address in self._entries
+
     def put(self, address: bytes, value: object, size: int) -> None:
         """Keeps ``value``, which takes ``size`` bytes."""
         size += ENTRY_OVERHEAD_BYTES

@@ -220,6 +220,8 @@ class IndexedBackend(ABC):
             for watch in self._watches:
                 watch.hit(address, entry)
             self._pending[address] = entry._replace(stamp=stamp)
+            if len(self._pending) >= MAX_PENDING:
+                self.sync()
 
     def mark_damaged(self, address: Address, lost_kind: int | None = None) -> None:
         """As in ``Backend``; with ``lost_kind`` also what is nowhere is remembered, so that a put heals it."""
@@ -281,6 +283,17 @@ class IndexedBackend(ABC):
                 self._freeing = tuple(left)
                 if not left and not self.read_only and not self._closed:
                     self._hold_back()
+
+    @contextmanager
+    def ordinary(self) -> Iterator[None]:
+        ident = threading.get_ident()
+        with self._lock:
+            before = self._freeing
+            self._freeing = tuple(other for other in before if other != ident)
+            try:
+                yield
+            finally:
+                self._freeing = before
 
     def _make_room(self) -> None:  # noqa: B027  (most backends hold nothing back)
         """Gives back what is held for a full disk, where that is needed; the lock is held."""
@@ -352,7 +365,11 @@ class IndexedBackend(ABC):
             # Its base first: once that is kept, no sweep can leave the delta without it.
             base = self.find(entry.base)
             if base is None or depth == MAX_BASES or not self.hit(entry.base, base, sweeps, depth + 1):
-                return False
+                # A collection may have made the delta full, and taken the base, since the entry was looked up.
+                newer = self.find(address)
+                if newer is None or newer == entry or depth == MAX_BASES:
+                    return False
+                return self.hit(address, newer, sweeps, depth + 1)
         for watch in self._watches:
             watch.hit(address, entry)
         if self._sweeping or sweeps != self.sweeps:

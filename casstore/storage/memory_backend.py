@@ -42,9 +42,12 @@ class MemoryBackend(IndexedBackend):
     def _keep(self, prepared: Sequence[tuple[Record, bytes]]) -> None:
         stamp = int(time.time())
         for record, _ in prepared:
-            self._drop(record.address)
+            # Replaced in one step: somebody may be reading the old one.
+            old = self._records.get(record.address)
             self._records[record.address] = record
             self._used += HEADER_BYTES + len(record.stored)
+            if old is not None:
+                self._used -= HEADER_BYTES + len(old.stored)
             self._pending[record.address] = entry_of(record, _SEGMENT, 0, self._ordinal, stamp)
             self._ordinal += 1
 

@@ -89,7 +89,10 @@ class SegmentBackend(IndexedBackend):
         self._dirty: set[int] = set()
         self._new_name = False
         super().__init__(index, read_only=read_only)
-        self._cut_off = any(self._lengths[s] < state.durable_bytes for s, state in self._states.items())
+        # A condemned one may be gone: nothing that this index finds lies in it.
+        self._cut_off = any(
+            self._lengths[s] < state.durable_bytes and not state.condemned for s, state in self._states.items()
+        )
         self._next_segment = max(self._number_fact(NEXT_SEGMENT, 1), max(on_disk, default=0) + 1)
         if not read_only:
             self._blocked_by = {s: live_pins(path) for s, state in self._states.items() if state.condemned}
@@ -302,7 +305,7 @@ class SegmentBackend(IndexedBackend):
     def check_segments(self) -> Iterator[CorruptionError]:
         for info in self.segments():
             state = self._states.get(info.segment)
-            if state is not None and info.total_bytes < state.durable_bytes:
+            if state is not None and info.total_bytes < state.durable_bytes and not state.condemned:
                 yield CorruptionError(
                     f"segment {info.segment} ends at offset {info.total_bytes} instead of {state.durable_bytes}; "
                     "put what is missing again.",

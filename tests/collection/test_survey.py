@@ -126,18 +126,30 @@ def test_damage_is_told_by_the_other_process_too(tmp_path: Path, monkeypatch: py
         assert caught.value.address == address
 
 
-@pytest.mark.parametrize("program", ["/nonexistent/python", "/bin/false"])
-def test_a_process_that_does_not_answer_deletes_nothing(
-    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("program", ["/nonexistent/python", "/bin/false", "", None, "frozen"])
+def test_where_there_is_no_such_process_the_survey_is_made_here(
+    program: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_backend("segments", tmp_path / "store") as store:
         address = store.put(noise(300, 1))
         monkeypatch.setattr(survey_process, "FEW_RECORDS", 0)
-        monkeypatch.setattr(sys, "executable", program)
-        with pytest.raises(casstore.StorageError, match="nothing was deleted"):
-            plan(store)
-        assert address in store
+        if program == "frozen":
+            monkeypatch.setattr(sys, "frozen", True, raising=False)
+        else:
+            monkeypatch.setattr(sys, "executable", program)
+        assert collect(store).deleted_objects == 1
+        assert address not in store
         assert store.storage.backend.watches() == []
+
+
+def test_what_python_prints_when_it_starts_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello from a site')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with open_backend("segments", tmp_path / "store") as store:
+        commit(store, {"a": noise(300, 1)}, ref="main")
+        monkeypatch.setattr(survey_process, "FEW_RECORDS", 0)
+        monkeypatch.setattr(survey_process, "survey", None)
+        assert collect(store).deleted_objects == 0
 
 
 # -- doomed

@@ -16,6 +16,7 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -37,6 +38,12 @@ class Findings:
         self.folder = folder
         self.places: dict[str, int] = {}
         self.runs = 0
+
+    def summary(self) -> str:
+        return f"{self.name}: {self.runs:,} runs, {len(self.places)} findings"
+
+    def exit_code(self) -> int:
+        return 1 if self.places else 0
 
     def check(self, data: bytes) -> None:
         """Runs the target and keeps ``data`` where it breaks a property and is shorter than what did before."""
@@ -76,16 +83,29 @@ def plain_loop(findings: Findings, inputs: list[bytes], seconds: float, seed: in
 
 
 def atheris_loop(findings: Findings, corpora: list[Path], seconds: float, seed: int) -> None:
-    """As libFuzzer does it; does not return."""
+    """As libFuzzer does it; ends the process, as libFuzzer would, but with an exit code that tells of findings."""
     import atheris  # type: ignore[import-not-found]
 
-    work = Path(os.environ.get("TMPDIR", "/tmp")) / f"casstore-fuzz-{findings.name}"
+    end = time.monotonic() + seconds
+
+    def one(data: bytes) -> None:
+        findings.check(data)
+        if time.monotonic() >= end:
+            print(findings.summary(), flush=True)
+            os._exit(findings.exit_code())
+
+    work = Path(tempfile.gettempdir()) / f"casstore-fuzz-{findings.name}"
     work.mkdir(exist_ok=True)
     options = [
-        f"-max_total_time={int(seconds)}", f"-seed={seed}", "-max_len=4096", "-timeout=60", "-rss_limit_mb=4096",
-        "-len_control=0", "-print_final_stats=1", "-verbosity=1", f"-artifact_prefix={work}/",
-    ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *options, str(work), *map(str, corpora)], findings.check)
+        f"-seed={seed}",
+        "-max_len=4096",
+        "-timeout=60",
+        "-rss_limit_mb=4096",
+        "-len_control=0",
+        "-verbosity=1",
+        f"-artifact_prefix={work}/",
+    ]
+    atheris.Setup([sys.argv[0], *options, str(work), *map(str, corpora)], one)
     atheris.Fuzz()
 
 
@@ -153,11 +173,8 @@ def main(arguments: list[str]) -> int:
     folder = CORPUS / options.target
     print(f"{options.target}: {'atheris' if guided else 'plain'}, seed {seed}", flush=True)
     if guided:
-        import atexit
-
-        atexit.register(lambda: print(f"{options.target}: {findings.runs:,} runs, {len(findings.places)} findings"))
         atheris_loop(findings, [folder], options.seconds, seed)
     inputs = [path.read_bytes() for path in sorted(folder.iterdir())] or [b""]
     plain_loop(findings, inputs, options.seconds, seed)
-    print(f"{options.target}: {findings.runs:,} runs, {len(findings.places)} findings")
-    return 1 if findings.places else 0
+    print(findings.summary())
+    return findings.exit_code()

@@ -22,6 +22,7 @@ from casstore.mcts import StateTree
 from casstore.objects import Materializer, Prefetcher
 from casstore.objects.places import BranchPlace
 from casstore.objects.successors import FOLLOWERS, Followers, Successors, shape_of, step_between, take_step
+from tests.objects.loading_fakes import until
 
 LONG = 20.0
 
@@ -43,8 +44,7 @@ def steps(store: casstore.Store, number: int, size: int = 300, agent: str = "age
 
 def settle(home: Materializer) -> None:
     """Waits until everything that was asked for ahead is done."""
-    for job in list(home._pool.jobs.values()):
-        assert job.wait(LONG)
+    until(lambda: not home._pool.is_at_work)
 
 
 def walk(home: Materializer, state: casstore.Snapshot | Branch, keys: list[str], *, wait: bool = True) -> None:
@@ -126,7 +126,7 @@ def test_a_chain_multiplies_and_does_not_return() -> None:
 def test_it_loads_ahead_what_it_has_learned(store: casstore.Store) -> None:
     state = steps(store, 30)
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         walk(home, state, keys_of(30))
         status = ahead.status()
         assert status.hits >= 50
@@ -141,7 +141,7 @@ def test_it_loads_ahead_what_it_has_learned(store: casstore.Store) -> None:
 def test_what_one_agent_does_serves_the_others(store: casstore.Store) -> None:
     one, other = steps(store, 30), steps(store, 30, size=400)
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         walk(home, one, keys_of(30))
         before = ahead.status().hits
         walk(home, other, keys_of(3))
@@ -151,7 +151,7 @@ def test_what_one_agent_does_serves_the_others(store: casstore.Store) -> None:
 def test_agents_that_take_turns_do_not_confuse_each_other(store: casstore.Store) -> None:
     states = [steps(store, 20, agent="a"), steps(store, 20, agent="b")]
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         agents = [(copy_context(), state, iter(keys_of(20, name))) for state, name in zip(states, "ab", strict=True)]
         for _ in range(40):
             for context, state, keys in agents:
@@ -171,7 +171,7 @@ def test_agents_that_take_turns_do_not_confuse_each_other(store: casstore.Store)
 def test_what_is_loaded_ahead_is_nobodys_until_asked_for(store: casstore.Store) -> None:
     state = steps(store, 10)
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         assert ahead.expect([(state, 1.0)], ["agent/000/plan", "missing"]) == 1
         settle(home)
         assert ahead.status().waiting == 1
@@ -189,7 +189,7 @@ def test_what_can_be_shared_counts_as_well(store: casstore.Store) -> None:
         branch.objects[f"blob/{place:02d}"] = bytes([place]) * 1000
     state = branch.commit()
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         for place in range(20):
             assert home.register(state, f"blob/{place:02d}").get()[0] == place
             settle(home)
@@ -201,7 +201,7 @@ def test_what_can_be_shared_counts_as_well(store: casstore.Store) -> None:
 def test_the_budget_holds(store: casstore.Store) -> None:
     state = steps(store, 40, size=2000)
     with Materializer(store) as home:
-        ahead = Prefetcher(home, budget_bytes=20_000)
+        ahead = Prefetcher(home, margin=0, budget_bytes=20_000)
         for key in keys_of(40):
             ahead.expect([(state, 1.0)], [key])
             settle(home)
@@ -219,7 +219,7 @@ def test_the_budget_holds(store: casstore.Store) -> None:
 def test_children_of_a_search_by_their_share(store: casstore.Store) -> None:
     states = [steps(store, 5, size=size) for size in (200, 300, 400)]
     with Materializer(store) as home:
-        ahead = Prefetcher(home, least=0.2)
+        ahead = Prefetcher(home, margin=0, least=0.2)
         walk(home, states[0], keys_of(1))
         settle(home)
         before = ahead.status().issued
@@ -239,7 +239,7 @@ def test_children_of_a_search_by_their_share(store: casstore.Store) -> None:
 def test_objects_of_a_branch_are_loaded_ahead_where_the_store_has_them(store: casstore.Store) -> None:
     branch = store.branch(steps(store, 10))
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         for key in keys_of(10):
             assert home.register(branch, key).get()["text"]
             settle(home)
@@ -268,7 +268,7 @@ def test_children_of_the_node_that_a_search_visits(store: casstore.Store) -> Non
         node.edge.visits = visits  # type: ignore[union-attr]
     likely = tree.root.edges[1].child
     with Materializer(store) as home:
-        ahead = Prefetcher(home, least=0.25)
+        ahead = Prefetcher(home, margin=0, least=0.25)
         end = ahead.follow(tree)
         home.register(tree.root.open(), "agent/000/plan").get()
         for node in tree.root.children:
@@ -294,7 +294,7 @@ def test_children_of_the_node_that_a_search_visits(store: casstore.Store) -> Non
 def test_a_search_that_misleads_is_not_followed_and_what_was_learned_goes_on(store: casstore.Store) -> None:
     state = steps(store, 40)
     with Materializer(store) as home:
-        ahead = Prefetcher(home, budget_bytes=3000)
+        ahead = Prefetcher(home, margin=0, budget_bytes=3000)
         wrong = [steps(store, 2, size=size) for size in range(300, 340)]
         for other in wrong:
             ahead.expect([(other, 1.0)], ["agent/000/plan", "agent/001/plan"])
@@ -323,7 +323,7 @@ def test_a_visit_costs_little_and_stops_no_search(store: casstore.Store) -> None
     for number in range(200):
         tree.create_node(tree.root, {"objects/x": number})
     with Materializer(store) as home:
-        ahead = Prefetcher(home, least=0.0)
+        ahead = Prefetcher(home, margin=0, least=0.0)
         ahead.follow(tree)
         walk(home, store.snapshot(tree.root.open().start.id), keys_of(16))  # type: ignore[union-attr]
         looks = []
@@ -331,6 +331,7 @@ def test_a_visit_costs_little_and_stops_no_search(store: casstore.Store) -> None
         BranchPlace.find = lambda place, key: looks.append(key) or find(place, key)  # type: ignore[method-assign,func-returns-value]
         try:
             tree.backtrack_to(tree.root)
+            settle(home)
         finally:
             BranchPlace.find = find  # type: ignore[method-assign]
         assert 0 < len(looks) <= 64 + 32
@@ -351,12 +352,12 @@ def test_it_stops_where_it_does_not_pay_and_starts_again(store: casstore.Store) 
     keys = keys_of(60)
     rng = random.Random(5)
     with Materializer(store) as home:
-        ahead = Prefetcher(home, budget_bytes=4000, least=0.3)
+        ahead = Prefetcher(home, margin=0, budget_bytes=4000, least=0.3)
         # Just learned, never true: after each key comes any other.
         pairs = [(keys[place], keys[(place * 37 + 11) % len(keys)]) for place in range(len(keys))]
         for before, after in pairs:
             for _ in range(3):
-                ahead._successors.learn(before, after)
+                ahead._memory.successors.learn(before, after)
         for _ in range(20):
             if not ahead.status().active:
                 break
@@ -383,7 +384,7 @@ def test_it_stops_where_it_does_not_pay_and_starts_again(store: casstore.Store) 
 def test_nothing_is_loaded_ahead_under_pressure(store: casstore.Store) -> None:
     state = steps(store, 10)
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         home._pressure = 1.0
         assert ahead.expect([(state, 1.0)], keys_of(10)) == 0
         walk(home, state, keys_of(10))
@@ -393,7 +394,7 @@ def test_nothing_is_loaded_ahead_under_pressure(store: casstore.Store) -> None:
 def test_what_left_before_it_was_asked_for_is_wasted(store: casstore.Store) -> None:
     state = steps(store, 10)
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         ahead.expect([(state, 1.0)], ["agent/000/plan", "agent/001/plan"])
         settle(home)
         home._loader.make_room(0)
@@ -405,7 +406,7 @@ def test_what_left_before_it_was_asked_for_is_wasted(store: casstore.Store) -> N
 def test_what_nobody_asks_for_goes_after_a_while(store: casstore.Store) -> None:
     state = steps(store, 60)
     with Materializer(store) as home:
-        ahead = Prefetcher(home, least=0.9)
+        ahead = Prefetcher(home, margin=0, least=0.9)
         ahead.expect([(state, 1.0)], ["agent/059/plan"])
         settle(home)
         walk(home, state, random.Random(3).sample(keys_of(55), 60))
@@ -418,7 +419,7 @@ def test_what_nobody_asks_for_goes_after_a_while(store: casstore.Store) -> None:
 def test_closing_gives_everything_back(store: casstore.Store) -> None:
     state = steps(store, 10)
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         ahead.expect([(state, 1.0)], keys_of(10))
         settle(home)
         assert home.status().loaded == 20
@@ -431,7 +432,7 @@ def test_closing_gives_everything_back(store: casstore.Store) -> None:
 
 def test_it_does_not_keep_the_materializer_alive(store: casstore.Store) -> None:
     home: Any = Materializer(store)
-    ahead = Prefetcher(home)
+    ahead = Prefetcher(home, margin=0)
     del home
     gc.collect()
     assert ahead.expect([("main", 1.0)]) == 0

@@ -93,9 +93,13 @@ class Scene:
             become(self.directory, {**DIRECTORY, b"edited": noise(22, 4000), b"mine": b"m" * 700})
         with casstore.open(self.store, read_only=True, config=CONFIG) as reader:
             before = shown(reader)
+            # Where nobody reads, a collection also removes what it condemned.
+            watched = number % 3 != 2
+            if not watched:
+                reader.close()
             outcome = killer.run(command, self.store, self.directory, number)
             assert outcome.killed or outcome.code == 0
-            assert shown(reader) == before
+            assert not watched or shown(reader) == before
             with casstore.open(self.store, read_only=True, config=CONFIG) as beside:
                 # Nobody has recovered the store yet.
                 beside.verify()
@@ -103,8 +107,9 @@ class Scene:
                 store.verify()
                 self.look_at(store, command, outcome, before)
             COMMANDS[command](str(self.store), str(self.directory), lambda _: None)
-            assert shown(reader) == before
-            reader.verify()
+            if watched:
+                assert shown(reader) == before
+                reader.verify()
         with casstore.open(self.store, config=CONFIG) as store:
             store.verify()
             self.look_at(store, command, Outcome(0, STEPS, 0, ""), before)
@@ -155,13 +160,18 @@ def sweep(scene: Scene, killer: Killer, command: str, wanted: int | None) -> Non
     whole = scene.kill(killer, command, 0)
     assert whole.code == 0
     assert whole.calls > 8
-    for number in range(1, whole.calls + 1) if wanted is None else points(whole.calls, wanted):
+    numbers = points(whole.calls, whole.calls if wanted is None else wanted)
+    if command == "migrate":
+        # All of those of the migration itself; what follows is a commit.
+        numbers = sorted({*range(1, 10), *numbers[1:]})
+    for number in numbers:
         outcome = scene.kill(killer, command, number)
-        assert outcome.code == KILLED, (number, outcome)
+        # Without a reader there may be fewer calls.
+        assert outcome.code == KILLED or outcome.calls < number, (number, outcome)
 
 
 @pytest.mark.parametrize(
-    ("command", "wanted"), [("import", 6), ("commit", 8), ("gc", 9), ("gc elsewhere", 2), ("switch", 5), ("migrate", 6)]
+    ("command", "wanted"), [("import", 6), ("commit", 8), ("gc", 9), ("gc elsewhere", 2), ("switch", 5), ("migrate", 2)]
 )
 def test_a_command_that_is_killed_at_some_points(tmp_path: Path, killer: Killer, command: str, wanted: int) -> None:
     sweep(Scene(tmp_path), killer, command, wanted)

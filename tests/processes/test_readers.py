@@ -167,3 +167,31 @@ def test_pins_keep_while_their_owners_live_and_go_with_them(tmp_path: Path) -> N
         assert live_pins(str(path)) == set()
         assert list((path / "readers").iterdir()) == []
         writer.verify()
+
+
+def test_a_condemned_segment_that_goes_while_a_reader_opens_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of the index still names it, and nothing in it; ``verify`` of that reader called it cut off."""
+    from casstore.storage import opening
+
+    path = tmp_path / "store"
+    with casstore.open(path, config=SMALL) as writer:
+        commit(writer, {"f": noise(1, 30_000)}, ref="main", message="1")
+        first = casstore.open(path, read_only=True)
+        commit(writer, {"f": noise(2, 3000)}, ref="main", message="2")
+        assert collect(writer).waiting_segments > 0
+        real = opening.SegmentBackend
+
+        def late(*arguments: object, **options: object) -> object:
+            monkeypatch.undo()
+            first.close()
+            writer.storage.backend.compact([])
+            return real(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(opening, "SegmentBackend", late)
+        with casstore.open(path, read_only=True) as reader:
+            assert [info for info in reader.storage.backend.segments() if info.condemned and not info.total_bytes]
+            assert reader.refs["main"].files["f"] == noise(2, 3000)
+            reader.verify()
+            assert not reader.storage.backend.hurt

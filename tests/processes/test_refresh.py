@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,22 @@ def test_threads_read_while_it_is_refreshed(path: Path) -> None:
             thread.join()
         assert wrong == []
         assert pins(path) == 1
+
+
+def test_threads_get_one_context(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what one of them registers is unknown to the branches of the other."""
+    real = casstore.Store._new_context
+
+    def slow(store: casstore.Store) -> object:
+        time.sleep(0.02)
+        return real(store)
+
+    monkeypatch.setattr(casstore.Store, "_new_context", slow)
+    with casstore.open(path, read_only=True) as reader:
+        found: list[object] = []
+        threads = [threading.Thread(target=lambda: found.append(reader.branches)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {id(one) for one in found} == {id(reader.branches)}
