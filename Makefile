@@ -5,6 +5,7 @@
 #   make test        the tests, with line coverage
 #   make test-slow   the sweeps that `make test` leaves out
 #   make power-loss  100,000 points at which the power goes
+#   make fuzz        hostile input for every decoder, FUZZ_SECONDS=600 each
 #   make lint        ruff and mypy
 #   make bench       the benchmarks; rewrites benchmarks/RESULTS.md
 #   make clean       remove what these commands made
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 BENCH := $(VENV)-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow power-loss lint format bench install clean
+.PHONY: demo test test-slow power-loss fuzz lint format bench install clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -B examples/demo.py
@@ -31,6 +32,12 @@ test-slow: $(VENV)/.installed-dev
 
 power-loss: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.power_loss --points 100000
+
+# Guided by coverage where atheris can be had, at random elsewhere.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.installed-dev
+	-@$(PIP) install atheris
+	$(BIN)/python -B -m tests.fuzz all --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

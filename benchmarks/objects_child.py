@@ -53,7 +53,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         if SEARCH in store.refs:
             # Of a run before this one.
             del store.refs[SEARCH]
-        before = cpu_seconds()
+        before, before_children = cpu_seconds(), children_seconds()
         pages: Pages = Plain(store)
         if asked["way"] == "lazy":
             monitor = None
@@ -86,6 +86,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         if asked.get("store_gc", False):
             collect(store)
         found["cpu"] = cpu_seconds() - before
+        found["children_cpu"] = children_seconds() - before_children
         if asked["way"] == "lazy":
             status = home.status()
             found.update(loads=status.loads, unloads=status.unloads, loaded_bytes=status.loaded_bytes)
@@ -123,8 +124,13 @@ def collect(store: casstore.Store) -> None:
 
 def cpu_seconds() -> float:
     """Processor time of this process, its threads, and the processes that it waited for."""
+    return time.process_time() + children_seconds()
+
+
+def children_seconds() -> float:
+    """Processor time of the processes that it waited for."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    return children.ru_utime + children.ru_stime
 
 
 def tell(distinct: int) -> None:

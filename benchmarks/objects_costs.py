@@ -99,6 +99,13 @@ def report(runs: dict[str, list[dict[str, Any]]], size: int) -> list[Goal]:
         note = "each " + ", ".join(f"{share:.1%}" for share in sorted(shares))
         if name in WHOLE:
             last = found[-1]
+            apart = min(run["children_cpu"] for run in found)
+            alone = min(run["cpu"] - run["children_cpu"] for run in found)
+            if apart:
+                note += (
+                    f"; of this process alone {alone / min(off) - 1:.1%}, as {seconds(apart)} were of the process that "
+                    "surveys the store"
+                )
             note += (
                 f"; {seconds(min(on))} against {seconds(min(off))}; {last['reads']:,} reads, {last['loads']:,} loads, "
                 f"{last['issued']:,} ahead, {last['samples']} samples"

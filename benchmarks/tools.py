@@ -54,11 +54,15 @@ class Tool:
 
 class Casstore(Tool):
     name = "casstore"
-    settings = "defaults; the first import makes the store"
+    settings = "defaults; the first import makes the store; the file `reserve`, which holds nothing, is not counted"
 
     @classmethod
     def version(cls) -> str | None:
         return program_version([*casstore_command(), "--version"])
+
+    def stored_bytes(self) -> int:
+        reserve = self.repository / "reserve"
+        return super().stored_bytes() - (reserve.stat().st_size if reserve.exists() else 0)
 
     def store(self, source: Path) -> list[Run]:
         words = ["--store", str(self.repository), "import", str(source), "--ref", "main"]

@@ -56,6 +56,42 @@ def compress(raw: bytes, level: int) -> tuple[int, bytes]:
     return RAW, raw
 
 
+class Prefixed:
+    """Frames that all share a prefix: for many short texts that are much alike. Thread-safe."""
+
+    __slots__ = ("_contexts", "_level", "_prefix")
+
+    def __init__(self, prefix: bytes, level: int) -> None:
+        self._prefix = prefix
+        self._level = level
+        self._contexts = threading.local()
+
+    def _context(self) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor]:
+        try:
+            contexts: tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor] = self._contexts.both
+        except AttributeError:
+            prefix = zstandard.ZstdCompressionDict(self._prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+            prefix.precompute_compress(level=self._level)
+            contexts = self._contexts.both = (
+                zstandard.ZstdCompressor(level=self._level, dict_data=prefix, write_content_size=True),
+                zstandard.ZstdDecompressor(dict_data=prefix),
+            )
+        return contexts
+
+    def compress(self, raw: bytes) -> bytes:
+        """A frame that holds ``raw``. Cost: some 2 µs."""
+        frame: bytes = self._context()[0].compress(raw)
+        return frame
+
+    def decompress(self, frame: bytes, raw_bytes: int) -> bytes:
+        """The ``raw_bytes`` bytes that ``frame`` holds.
+
+        Raises:
+            CorruptionError: Not a frame, or one of another size.
+        """
+        return _unpack(self._context()[1], frame, raw_bytes)
+
+
 def compress_batch(items: Sequence[bytes], level: int) -> list[tuple[int, bytes]]:
     """``compress`` of each item, without the interpreter lock where that pays (one native call for all of them)."""
     if len(items) < 4 or any(not item for item in items):

@@ -19,6 +19,7 @@ from casstore.format.superblock import BACKEND_NAMES, DELTAS
 from casstore.snapshots import Change, Refs, Snapshot, Snapshots, diff_roots, log
 from casstore.storage import ContentFile, Storage
 from casstore.storage.opening import MEMORY, OpenStorage, open_storage
+from casstore.storage.recovery import Recovered
 from casstore.storage.views import OldViews
 from casstore.tree import Nodes
 from casstore.upkeep import Progress as Progress
@@ -72,6 +73,11 @@ class Store(Upkeep):
     def read_only(self) -> bool:
         """Whether changes are refused."""
         return self.storage.read_only
+
+    @property
+    def recovered(self) -> Recovered | None:
+        """What opening it for writing had to make anew, in words by ``str``; None where all was in order."""
+        return self._opened.recovered
 
     @property
     def store_id(self) -> str:

@@ -136,8 +136,15 @@ class Upkeep:
         from casstore.collection.retention import plan_retention
 
         self._check_open()
-        rules, undo = self.settings.retention if rules is None else rules, self.settings.undo_keep_seconds
-        return plan_retention(self.snapshots, self.refs, rules, undo_keep_seconds=undo, keep=keep)
+        settings = self.settings
+        return plan_retention(
+            self.snapshots,
+            self.refs,
+            settings.retention if rules is None else rules,
+            undo_keep_seconds=settings.undo_keep_seconds,
+            grace_seconds=settings.grace_seconds,
+            keep=keep,
+        )
 
     def auto_collect(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from .names import key_bytes
 from .places import parse_place
-from .units import format_count, format_duration, format_size
+from .units import format_count, format_duration, format_size, format_wait
 from .views import MAX_LISTED, short_id
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def print_explanation(out: Output, explained: Explanation) -> None:
         ),
     )
     facts = [
-        (f"too young, free in {format_duration(soon.within_seconds)}", _amount(soon.objects, soon.bytes))
+        (f"too young, free in {format_wait(soon.within_seconds)}", _amount(soon.objects, soon.bytes))
         for soon in explained.soon
     ]
     free = [segment for segment in explained.segments if segment.free_bytes]
@@ -117,7 +117,7 @@ def _share_row(share: Share) -> tuple[str, ...]:
         format_size(share.reached.bytes),
         format_size(share.exclusive.bytes),
         "" if share.with_history is None else format_size(share.with_history.bytes),
-        "" if share.free_in_seconds is None else f"in {format_duration(share.free_in_seconds)}",
+        "" if share.free_in_seconds is None else f"in {format_wait(share.free_in_seconds)}",
     )
 
 
@@ -134,16 +134,16 @@ def print_kept(out: Output, kept: Kept) -> None:
     if not kept.chains:
         out.line(f"nothing keeps {name} ({format_size(kept.bytes)}); it goes with the next gc")
     elif kept.free_in_seconds is not None:
-        out.line(f"{name} ({format_size(kept.bytes)}) goes in {format_duration(kept.free_in_seconds)}, kept by")
+        out.line(f"{name} ({format_size(kept.bytes)}) goes in {format_wait(kept.free_in_seconds)}, kept by")
     else:
         out.line(f"{name} ({format_size(kept.bytes)}) is kept by")
     for chain in kept.chains:
-        until = "" if chain.free_in_seconds is None else f"  (for {format_duration(chain.free_in_seconds)})"
+        until = "" if chain.free_in_seconds is None else f"  (for {format_wait(chain.free_in_seconds)})"
         out.line(f"  {chain.root}{until}")
         for step in chain.steps:
             out.line(f"    {step.how}: {step.kind} {step.address.hex()[:12]}")
     if kept.more_roots:
-        out.line(f"  ... and {kept.more_roots:,} more roots")
+        out.line(f"  ... and {format_count(kept.more_roots, 'more root')}")
     if kept.deltas:
         out.line(f"  held by {format_count(kept.deltas, 'delta')} stored against it")
 
@@ -152,15 +152,18 @@ def print_retention(out: Output, plan: RetentionPlan) -> None:
     """What stays and why, what leaves its line, and when that comes free."""
     for rule in plan.rules:
         out.line(f"rule {rule}")
-    out.table(
-        ("", "snapshot", "why"), (("keep", short_id(kept), ", ".join(why)) for kept, why in _first(plan.kept.items()))
-    )
+    for warning in plan.warnings:
+        out.line(f"warning: {warning}")
+    shown = list(plan.kept)[:MAX_LISTED]
+    out.table(("", "snapshot", "why"), (("keep", short_id(kept), plan.reasons(kept)) for kept in shown))
     out.table(("", "snapshot"), (("drop", short_id(snapshot)) for snapshot in plan.dropped[:MAX_LISTED]))
     for name in list(plan.made_refs)[:MAX_LISTED]:
         out.line(f"new ref {name} for what is kept below a gap")
     for name in list(plan.deleted_refs)[:MAX_LISTED]:
         out.line(f"the ref {name} goes")
-    when = f"in {format_duration(plan.undo_keep_seconds)}" if plan.undo_keep_seconds else "at once"
+    when = f"in {format_wait(plan.free_in_seconds)}" if plan.free_in_seconds else "with this gc"
+    if plan.free_in_seconds and plan.freed_now.objects:
+        when += f"; {_amount(plan.freed_now.objects, plan.freed_now.bytes)} of them with this gc"
     out.facts(
         [
             ("stay", format_count(len(plan.kept), "snapshot")),
@@ -168,7 +171,3 @@ def print_retention(out: Output, plan: RetentionPlan) -> None:
             ("come free", f"{_amount(plan.freed.objects, plan.freed.bytes)}, {when}"),
         ]
     )
-
-
-def _first(items: object) -> list[tuple[bytes, list[str]]]:
-    return list(items)[:MAX_LISTED]  # type: ignore[call-overload, no-any-return]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from casstore.errors import CorruptionError, FactoryError, InvalidInputError, NotFoundError
 from casstore.format.entry import OBJECT, SNAPSHOT
 
+from .documents import DocumentChange, document_fields
 from .errors import EXIT_CODES
 from .names import display_key
 from .views import MAX_LISTED, SHORT_DIGITS
@@ -22,6 +23,7 @@ from .views import MAX_LISTED, SHORT_DIGITS
 if TYPE_CHECKING:
     from casstore import Change, Store
     from casstore.codecs.describe import Content, DescribedChange
+    from casstore.codecs.field_changes import Limits
     from casstore.format.entry import Entry
 
 MAX_JSON_FIELDS: Final = 1000
@@ -104,32 +106,33 @@ def entry_text(entry: Entry) -> str:
     return f"{type_text(entry.type_id, entry.type_version)}, {format_size(entry.size)}"
 
 
-def changed_fields(store: Store, change: Change, limit: int | None) -> Iterator[DescribedChange]:
+def changed_fields(store: Store, change: Change | DocumentChange, limit: int | None) -> Iterator[DescribedChange]:
     """What differs between the two values of an object that is in both states."""
     from casstore.codecs.describe import content_changes
-    from casstore.codecs.field_changes import Limits
 
+    if isinstance(change, DocumentChange):
+        return document_fields(store, change, limit)
     old, new = change.old, change.new
     if not (old is not None and new is not None and is_object(old) and is_object(new)):
         return iter(())
+    return content_changes(content_of(store, old), content_of(store, new), limits_for(limit), max_bytes=limit)
+
+
+def limits_for(limit: int | None) -> Limits:
+    """Bounds for comparing contents of up to so many bytes; None: the defaults."""
+    from casstore.codecs.field_changes import Limits
+
     # Whoever raises the limit for bytes means the values, too; there are no more values than bytes.
-    limits = Limits() if limit is None else Limits(max_values=max(Limits().max_values, 2 * limit + 2))
-    return content_changes(content_of(store, old), content_of(store, new), limits, max_bytes=limit)
+    return Limits() if limit is None else Limits(max_values=max(Limits().max_values, 2 * limit + 2))
 
 
-def change_lines(
-    store: Store, change: Change, failures: Failures, *, limit: int | None, show_all: bool
-) -> Iterator[str]:  # fmt: skip
-    """``step 3 → 4`` and so on, for an object that is in both states, without its key."""
-    from casstore.codecs import describe_text
+def _type_lines(change: Change) -> Iterator[str]:
+    """How the types of the two values differ, or what they are where one has no fields."""
     from casstore.codecs.describe_text import ARROW, escaped
 
     old, new = change.old, change.new
     if old is None or new is None:
         return
-    prefix = len(display_key(change.key)) + 4
-    width = line_width(show_all)
-    left = None if width is None else width - prefix
     if not (is_object(old) and is_object(new)):
         yield f"{entry_text(old)} {ARROW} {entry_text(new)}"
         return
@@ -137,6 +140,24 @@ def change_lines(
         yield f"type {escaped(old.type_id)} {ARROW} {escaped(new.type_id)}"
     elif old.type_version != new.type_version and not old.type_id.startswith("struct:"):
         yield f"version {old.type_version} {ARROW} {new.type_version}"
+
+
+def change_lines(
+    store: Store, change: Change | DocumentChange, failures: Failures, *, limit: int | None, show_all: bool
+) -> Iterator[str]:  # fmt: skip
+    """``step 3 → 4`` and so on, for an object or a document that is in both states, without its key."""
+    from casstore.codecs import describe_text
+
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return
+    if not isinstance(change, DocumentChange):
+        yield from _type_lines(change)
+        if not (is_object(change.old) and is_object(change.new)):
+            return
+    prefix = len(display_key(change.key)) + 4
+    width = line_width(show_all)
+    left = None if width is None else width - prefix
     shown = more = 0
     most = ""
     try:
@@ -157,7 +178,7 @@ def change_lines(
 
 
 def changes_json(
-    store: Store, change: Change, failures: Failures, *, limit: int | None, show_all: bool
+    store: Store, change: Change | DocumentChange, failures: Failures, *, limit: int | None, show_all: bool
 ) -> dict[str, Any]:  # fmt: skip
     """``fields``, how many there are, whether they are cut; ``error`` where they cannot be told."""
     from casstore.codecs.describe import difference_of

@@ -69,17 +69,29 @@ class Call:
         """The store, opened as its one writer; waits up to ``--timeout`` seconds for another one to finish."""
         import casstore
 
-        return casstore.open(self.store_path, create=create, timeout=self._session.timeout_seconds, config=config)
+        store = casstore.open(self.store_path, create=create, timeout=self._session.timeout_seconds, config=config)
+        return self._warned(store)
 
     def write_if_free(self) -> Store:
         """The store, opened as its one writer where nobody else is; otherwise read-only. Never waits."""
-        import casstore
         from casstore.errors import FormatVersionError, LockedError, StorageError
 
         try:
-            return casstore.open(self.store_path, create=False, timeout=0.0)
+            return self.write_at_once()
         except (LockedError, StorageError, FormatVersionError):
             return self.read()  # says what is wrong where reading fails too
+
+    def write_at_once(self) -> Store:
+        """The store, opened as its one writer; never waits."""
+        import casstore
+
+        return self._warned(casstore.open(self.store_path, create=False, timeout=0.0))
+
+    def _warned(self, store: Store) -> Store:
+        """The store; the person is told, once, where its opening found it damaged."""
+        if store.recovered is not None:
+            self.out.note(f"casstore: {store.recovered}")
+        return store
 
     def shell_line(self, *words: str) -> str:
         """A ``casstore`` command on this store that can be pasted into a shell, in any folder."""

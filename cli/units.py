@@ -101,6 +101,16 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) or "0s"
 
 
+def format_wait(seconds: float) -> str:
+    """A time until something ends, rounded up to what people set: ``1h`` for 3601, ``7d`` for 604795."""
+    whole = int(seconds)
+    if whole % 60 == 1:
+        # What is kept for an hour goes in the second after it.
+        whole -= 1
+    step = 3600 if whole > 86400 else 60 if whole > 600 else 1
+    return format_duration(-(-whole // step) * step)
+
+
 def format_time(time_ns: int) -> str:
     """Local time, ``2024-05-01 13:00:00``."""
     try:

@@ -17,7 +17,7 @@ MAX_LINES = 500
 
 # A module imports only from its own layer and from layers above it in this list.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "address", "layout", "osfile", "config"),
+    ("errors", "address", "layout", "osfile", "config", "quantities"),
     ("format",),
     ("chunking", "compression"),
     ("storage",),

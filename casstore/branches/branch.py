@@ -248,29 +248,36 @@ class Branch:
 
     def merge(
         self,
-        other: Branch | Snapshot,
+        other: Branch | Snapshot | Address | str,
         *,
-        base: Branch | Snapshot | None = None,
+        base: Branch | Snapshot | Address | str | None = None,
         resolve: Resolver | None = None,
     ) -> MergeReport:
         """Takes over what ``other`` changed since the two states were one.
 
         Args:
-            other: The state to merge in. It stays as it is.
-            base: What both came from; None finds it through history.
+            other: The state to merge in: a branch, a snapshot, its id, or the name of a ref. It stays as it is.
+            base: What both came from, likewise; None finds it through history.
             resolve: ``"ours"``, ``"theirs"``, or a function from a ``Conflict`` to what the key is to map to.
 
         Returns:
             What changed. With conflicts that nothing resolved, the branch is as before and the report names them.
 
         Raises:
+            NotFoundError: Nothing has that name.
+            InvalidInputError: A state is none, or belongs to another store.
             ConflictError: History has no common ancestor, or several that are equally good; name one as ``base``.
         """
-        for state in (other,) if base is None else (other, base):
-            if not isinstance(state, Snapshot):
-                self._check_store(state)
+        theirs, common = self._side(other), None if base is None else self._side(base)
         with self._lock():
-            return merge_into(self, other, base, resolve)
+            return merge_into(self, theirs, common, resolve)
+
+    def _side(self, state: Branch | Snapshot | Address | str) -> Branch | Snapshot:
+        if isinstance(state, (bytes, str)):
+            return self._context.resolve(state)
+        if not isinstance(state, Snapshot):
+            self._check_store(state)
+        return state
 
     def snapshot_fields(
         self, message: str = "", **meta: Any

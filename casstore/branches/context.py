@@ -6,14 +6,14 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from casstore.address import Address
+from casstore.address import ADDRESS_BYTES, Address
 from casstore.branches.cell import PendingBudget
 from casstore.branches.markers import Markers
 from casstore.branches.sharing_handles import SharedTable
 from casstore.codecs import Registry, default_registry
-from casstore.errors import ClosedError
+from casstore.errors import ClosedError, InvalidInputError
 from casstore.format.entry import Entry
-from casstore.snapshots import Refs, Snapshots
+from casstore.snapshots import Refs, Snapshot, Snapshots
 from casstore.storage import Storage
 from casstore.tree import Nodes, Root, lookup
 
@@ -67,6 +67,20 @@ class BranchContext:
         closed = getattr(self.storage.backend, "_closed", None)
         if closed:
             raise ClosedError(closed)
+
+    def resolve(self, state: bytes | str) -> Snapshot:
+        """The snapshot that a ref, an id or the beginning of one names; as ``Store.resolve``.
+
+        Raises:
+            NotFoundError: Nothing has that name.
+            InvalidInputError: Several ids begin so, or ``state`` is no id.
+        """
+        self.check_open()
+        if isinstance(state, str):
+            return self.refs[state] if state in self.refs else self.snapshots.get(self.snapshots.find(state))
+        if len(state) != ADDRESS_BYTES:
+            raise InvalidInputError(f"{state!r} names no state; give a branch, a ref, a snapshot, or an id.")
+        return self.snapshots.get(Address(state))
 
     def memo(self, root: Address) -> dict[str, Entry | None]:
         """Keys of a tree that were looked up of late, and what they map to; a tree never changes, so neither do these.

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Which keys of object trees are markers of ``Members``, so that setting a key need not look into the base.
+"""Which keys of object trees mark what lies below another: those of ``Members``, and headers of documents.
+
+With that, setting a key need not look into the base.
 
 Invariant: what is known of a tree is right for ever, as a tree never changes; of a tree that nothing is known of, the
 tree itself is asked. Known are the empty tree, every tree that a branch folded from one that is known, and trees of
@@ -13,7 +15,9 @@ from typing import Final
 from casstore.address import Address
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta
+from casstore.codecs.documents import HEADER, headed_by
 from casstore.codecs.members import MEMBERS_TYPE, is_members
+from casstore.format.entry import Entry
 from casstore.format.key import Q
 from casstore.format.node import Node
 from casstore.snapshots import decode_key
@@ -28,7 +32,8 @@ MAX_ENTRIES: Final = 16_384
 
 _NONE: Final[frozenset[str]] = frozenset()
 _WORD: Final = bytes((len(MEMBERS_TYPE),)) + MEMBERS_TYPE.encode()
-"""What every marker holds: a leaf without it has none, which takes no decoding to see."""
+"""What every marker of Members holds: a leaf without it has none, which takes no decoding to see."""
+_HEADER: Final = b"/" + HEADER.encode()
 
 
 class Markers:
@@ -78,8 +83,9 @@ class Markers:
             node = waiting.pop()
             if node.height:
                 waiting += [nodes.child(node, i) for i in range(len(node.children))]
-            elif _WORD in node.raw:
-                found |= {decode_key(key) for i, key in enumerate(node.keys) if is_members(node.entry(i))}
+            elif _WORD in node.raw or _HEADER in node.raw:
+                names = map(decode_key, node.keys)
+                found |= {key for i, key in enumerate(names) if marks(key, node.entry(i))}
         return self._keep(root, frozenset(found))
 
     def _keep(self, root: Address, found: frozenset[str]) -> frozenset[str] | None:
@@ -98,8 +104,13 @@ class Markers:
             return
         keys = delta.keys
         found = {key for key in before if key not in keys and not delta.is_marked(key)}
-        found |= {key for key, cell in keys.items() if cell is not None and is_marker(cell)}
+        found |= {key for key, cell in keys.items() if cell is not None and (is_marker(cell) or headed_by(key))}
         self._keep(root, frozenset(found))
+
+
+def marks(key: str, entry: Entry) -> bool:
+    """Whether an entry says that what lies below its key, or beside it, is one thing."""
+    return is_members(entry) or headed_by(key) is not None
 
 
 def is_marker(cell: Cell) -> bool:

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from casstore.address import Address
 from casstore.branches.cell import Cell
 from casstore.branches.delta import Delta
 from casstore.branches.keyed import begins
+from casstore.codecs.documents import HEADER, is_part
 from casstore.codecs.members import is_members
 from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import Entry
 from casstore.format.snapshot import FILES, OBJECTS
-from casstore.snapshots import Snapshot, best_common_ancestors, decode_key
+from casstore.snapshots import Snapshot, best_common_ancestors, decode_key, encode_key
 from casstore.tree.merge import MEMBERS, merge
 from casstore.tree.merge import Choice as TreeChoice
 from casstore.tree.merge import Conflict as TreeConflict
 
 if TYPE_CHECKING:
     from casstore.branches.branch import Branch, State
+
+_HEADER: Final = encode_key("/" + HEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,13 @@ class Conflict:
 
     Attributes:
         key: Root and key, as ``"files/src/a.py"``; of a ``"path"`` conflict, the one that is a file on one side; of a
-            ``"members"`` conflict, the one that is a ``Members`` on one side.
+            ``"members"`` conflict, the one that is a ``Members`` or a document on one side.
         base: What it mapped to before; None where it was absent.
         ours: What it maps to in the branch that is merged into.
         theirs: What it maps to in the other state.
         kind: ``"content"``; ``"path"`` where one side has a file in the place of the other's directory; ``"members"``
-            where a key is a ``Members`` on one side and something else or gone on the other, and both changed
-            something at or below it. A side stands for the key and all its members then, never for a part of them.
+            where a key is a ``Members`` or a document on one side and something else or gone on the other, and both
+            changed something at or below it. A side stands for the key and all its members then, never for a part.
         below: Of a ``"path"`` conflict, the keys that the side with the directory has there; of a ``"members"``
             conflict, the keys below in which the sides differ.
     """
@@ -118,7 +121,8 @@ def merge_into(
             ours.get(name),
             theirs.get(name),
             tree=tree,
-            owns=None if tree else is_members,
+            owns=None if tree else _owned,
+            is_part=None if tree else lambda rest: is_part(decode_key(rest)),
         )
 
         def choose(raw: TreeConflict, name: str = name) -> TreeChoice:
@@ -135,8 +139,9 @@ def merge_into(
                 open_conflicts.append(conflict)
                 return raw
             if raw.kind == MEMBERS and choice not in ("ours", "theirs"):
-                if isinstance(choice, Entry) and is_members(choice):
-                    return "ours" if is_members(raw.ours) else "theirs"
+                marked = (is_members(raw.ours), is_members(raw.theirs))
+                if isinstance(choice, Entry) and is_members(choice) and any(marked):
+                    return "ours" if marked[0] else "theirs"
                 emptied.append(decode_key(raw.key) + "/")
             return choice
 
@@ -162,6 +167,13 @@ def merge_into(
     merged = tuple(dict.fromkeys((*state[4], *merged)))
     branch._put_in_place((state[0], state[1], deltas[2], deltas[3], merged))
     return MergeReport(base_ids, len(changes), ())
+
+
+def _owned(key: bytes, entry: Entry) -> bytes | None:
+    """The key that an entry makes a ``Members`` or a document."""
+    if is_members(entry):
+        return key
+    return key[: -len(_HEADER)] if key.endswith(_HEADER) and len(key) > len(_HEADER) else None
 
 
 def _cell(branch: Branch, entry: Entry, sources: list[State], slot: int, name: str) -> Cell:

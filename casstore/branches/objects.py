@@ -4,8 +4,8 @@
 A value is encoded when it is set, so a later change of it by the caller cannot leak in; what is read is fresh or
 immutable, so a change of it cannot leak back.
 
-A ``Members`` under ``key`` is a marker at ``key`` and an entry ``key/NAME`` for each member. Setting or deleting the
-key takes the members with it, in the same step.
+A ``Members`` under ``key`` is a marker at ``key`` and an entry ``key/NAME`` for each member; a document has its header
+at ``key/@document``. Setting or deleting the key takes all that is below with it, in the same step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from casstore.branches.delta import MISS, Delta
 from casstore.branches.keyed import OBJECTS_SLOT, Keyed, begins, check_key
 from casstore.branches.markers import is_marker
 from casstore.branches.sharing_handles import Shared
+from casstore.codecs.documents import header_of
 from casstore.codecs.members import MEMBERS_ENTRY, MEMBERS_TYPE, Members, is_members
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.format.entry import INLINE_BYTES, OBJECT, SNAPSHOT, Entry
@@ -194,6 +195,18 @@ class Objects(Keyed[Any]):
         base = self._find(state, key)
         return isinstance(base, Entry) and is_members(base)
 
+    def _holds_document(self, state: State, key: str) -> bool:
+        header = header_of(key)
+        delta = state[OBJECTS_SLOT]
+        found = delta.keys.get(header, MISS) if delta.keys else MISS
+        if found is not MISS:
+            return found is not None
+        context = self._branch._context
+        markers = context.markers.of(context.nodes, state[1].objects)
+        if markers is not None:
+            return header in markers and not delta.is_marked(header)
+        return self._find(state, header) is not None
+
     def set_entry(self, key: str, entry: Entry, content: bytes | None = None) -> None:
         """Sets an entry as it is: a link to a snapshot, or an object that is in the store already.
 
@@ -212,7 +225,8 @@ class Objects(Keyed[Any]):
         with branch._lock():
             state = self._state()
             delta = state[OBJECTS_SLOT]
-            if self._holds_members(state, key) and (cell.data is not None or not is_members(cell.entry)):
+            is_whole = self._holds_members(state, key) and (cell.data is not None or not is_members(cell.entry))
+            if is_whole or self._holds_document(state, key):
                 delta = self._without_below(state, key)
             branch._replace(OBJECTS_SLOT, state, delta.with_cell(key, cell))
 
@@ -220,7 +234,7 @@ class Objects(Keyed[Any]):
         branch = self._branch
         with branch._lock():
             state = self._state()
-            if not self._holds_members(state, key):
+            if not (self._holds_members(state, key) or self._holds_document(state, key)):
                 super()._delete(key)
                 return
             in_base = lookup(branch._context.nodes, self._root(state), encode_key(key)) is not None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from casstore.errors import CorruptionError, InvalidInputError
-from casstore.format.canonical import JsonValue, canonical_json, parse_canonical_json
+from casstore.format.canonical import JsonValue, canonical_json, json_problem, parse_canonical_json
 from casstore.format.entry import Entry
 
 _HEADER_BYTES: Final = 64
@@ -14,6 +14,11 @@ _HEADER_BYTES: Final = 64
 
 _JSON_DECODED_BYTES: Final = 6
 """Memory for each encoded byte: measured 1 for long texts, 6 for records of numbers, 24 for empty dicts."""
+
+_WAY_OUT: Final = (
+    "wrap the whole value in codecs.Packed, which takes tuples, sets, bytes, NaN and int keys too; an array, or an "
+    "object of a class, wants a key of its own."
+)
 
 
 class BytesFactory:
@@ -59,7 +64,13 @@ class JsonFactory:
     version: Final = 1
 
     def encode(self, value: object) -> bytes:
-        return canonical_json(value)
+        try:
+            return canonical_json(value)
+        except InvalidInputError as error:
+            problem = json_problem(value)
+            if problem is None:
+                raise
+            raise InvalidInputError(f"{problem}; {_WAY_OUT}") from error
 
     def decode(self, data: bytes) -> JsonValue:
         return parse_canonical_json(data)

@@ -45,6 +45,7 @@ class BundleInfo:
         kinds: Number of records by kind.
         bytes: Length of the bundle.
         raw_bytes: Bytes that the records unpack to.
+        shallow: Ids of the snapshots that it brings without their parents, which were given up.
     """
 
     tips: tuple[Address, ...]
@@ -54,6 +55,7 @@ class BundleInfo:
     kinds: Mapping[str, int]
     bytes: int
     raw_bytes: int
+    shallow: tuple[Address, ...] = ()
 
 
 def read_bundle(source: Source) -> BundleInfo:
@@ -87,4 +89,5 @@ def read_bundle(source: Source) -> BundleInfo:
         kinds={KIND_NAMES[kind]: count for kind, count in sorted(kinds.items())},
         bytes=size,
         raw_bytes=raw_bytes,
+        shallow=manifest.shallow,
     )

@@ -3,18 +3,24 @@
 
 Invariant: nothing is put before the whole bundle was found sound, and records are put in the bundle's order, each after
 all it refers to. So whatever happens, the store is as before but for garbage, and no record of it leads nowhere.
+
+The marks of shallow snapshots are events of this store: they are durable before the snapshots are there, so that no
+crash leaves one that leads to missing parents without its mark. A mark without its snapshot goes with a collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from casstore.address import Address
+from casstore.address import Address, event_address
 from casstore.collection.bundle_file import BundleFile, Source
 from casstore.collection.bundle_reception import Reception
 from casstore.errors import ReadOnlyError
+from casstore.format.event import encode_shallow, event_facts
+from casstore.format.kinds import EVENT
 from casstore.storage import Storage
 from casstore.storage.pins import PinHandle
 from casstore.tree import Nodes
@@ -32,6 +38,8 @@ class AdoptReport:
         new_records: Records that were not in the store.
         new_bytes: Bytes that they take.
         known_records: Records that were there already.
+        shallow: Ids of the snapshots that are shallow here now: their parents were given up where the bundle was made,
+            and are not in this store either.
     """
 
     tips: tuple[Address, ...]
@@ -39,6 +47,7 @@ class AdoptReport:
     new_records: int
     new_bytes: int
     known_records: int
+    shallow: tuple[Address, ...] = ()
     handles: tuple[PinHandle, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -62,8 +71,8 @@ def adopt_bundle(
         ReadOnlyError: The store is open read-only.
         StorageError: The store could not be written; what was put is garbage for the next collection.
 
-    *Durability*: from the next ``sync``, or the next move of a ref. The report keeps the tips from the collector; hold
-    it until a ref or a snapshot object does.
+    *Durability*: from the next ``sync``, or the next move of a ref; marks of shallow snapshots at once. The report
+    keeps the tips from the collector; hold it until a ref or a snapshot object does.
 
     *Cost*: about 13 µs per small record. Memory: 200 bytes per record and at most 64 MiB.
     """
@@ -73,7 +82,9 @@ def adopt_bundle(
         reception = Reception(storage, nodes, file, limit_bytes)
         try:
             manifest = reception.verify()
-            new_records, new_bytes = reception.put()
+            shallow = reception.cut_here()
+            with _marked(storage, shallow):
+                new_records, new_bytes = reception.put()
         finally:
             reception.forget()
         return AdoptReport(
@@ -82,5 +93,24 @@ def adopt_bundle(
             new_records=new_records,
             new_bytes=new_bytes,
             known_records=manifest.records - new_records,
+            shallow=tuple(shallow),
             handles=tuple(PinHandle(storage.pins, "snapshot", tip) for tip in manifest.tips),
         )
+
+
+@contextlib.contextmanager
+def _marked(storage: Storage, shallow: Sequence[Address]) -> Iterator[None]:
+    """Marks snapshots that are to come as shallow; no collection begins to delete before the context ends."""
+    if not shallow:
+        yield
+        return
+    backend = storage.backend
+    # Held to the end: a sweep that begins meanwhile would take a mark of what is not there for an old one.
+    with backend.write_lock():
+        facts: dict[bytes, bytes | None] = {}
+        for snapshot in shallow:
+            payload = encode_shallow(backend.next_event(), snapshot)
+            backend.put([storage.record(EVENT, event_address(payload), payload)])
+            facts.update(event_facts(payload))
+        backend.sync(facts)
+        yield

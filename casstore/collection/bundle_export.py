@@ -5,6 +5,9 @@ One walk from the tips, which writes each record after all it refers to. What th
 and all below them) is passed over in lockstep: a subtree that a state shares with its parent or with an excluded state
 at the same place is never read. A bundle may bring a little more than the receiver lacks (content that is also
 somewhere else in an excluded state), never less.
+
+A snapshot whose parents were given up is shallow in the bundle too: they are not looked for, whether they are still
+there or not, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final
@@ -20,7 +23,7 @@ from typing import BinaryIO, Final
 from casstore.address import Address, check_address
 from casstore.collection.bundle_file import is_binary
 from casstore.collection.bundle_output import BundleOutput, writer
-from casstore.collection.bundle_reader import LEVEL, ReaderRecords, RecordReader, stored_records
+from casstore.collection.bundle_reader import LEVEL, ReaderRecords, RecordReader, ShallowReader, stored_records
 from casstore.collection.lockstep import bases_below
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, StorageError
 from casstore.format.bundle import Manifest, encode_manifest
@@ -47,6 +50,7 @@ class BundleReport:
         records: Number of records, the manifest not counted.
         bytes: Length of the bundle.
         kinds: Number of records by kind.
+        shallow: Ids of the snapshots that are in it without their parents, which were given up.
     """
 
     tips: tuple[Address, ...]
@@ -54,6 +58,7 @@ class BundleReport:
     records: int
     bytes: int
     kinds: Mapping[str, int]
+    shallow: tuple[Address, ...] = ()
 
 
 def export_bundle(
@@ -134,20 +139,37 @@ def _export(
     walk.leave_out(tips)
     for tip in tips:
         walk.snapshot(tip)
-    output.finish(tips, refs, excluded)
+    shallow = tuple(walk.given_up)
+    output.finish(tips, refs, excluded, shallow)
     return BundleReport(
         tips=tips,
         excluded=excluded,
         records=output.records,
         bytes=output.bytes,
         kinds={KIND_NAMES[kind]: count for kind, count in sorted(output.kinds.items())},
+        shallow=shallow,
     )
 
 
 class _Export:
-    """The walk. ``_seen`` has what was written and what the receiver is known to have, snapshots included."""
+    """The walk. ``_seen`` has what was written and what the receiver is known to have, snapshots included.
 
-    __slots__ = ("_excluded", "_links_known", "_nodes", "_output", "_reader", "_same_chunks", "_seen", "_stored")
+    Attributes:
+        given_up: Ids of the shallow snapshots that were written.
+    """
+
+    __slots__ = (
+        "_excluded",
+        "_links_known",
+        "_nodes",
+        "_output",
+        "_reader",
+        "_same_chunks",
+        "_seen",
+        "_shallow",
+        "_stored",
+        "given_up",
+    )
 
     def __init__(
         self, reader: RecordReader, output: BundleOutput, excluded: Sequence[Address], same_chunks: bool
@@ -158,6 +180,8 @@ class _Export:
         self._excluded = excluded
         self._same_chunks = same_chunks
         self._links_known = False
+        self._shallow: Set[Address] | None = None
+        self.given_up: list[Address] = []
         self._seen: set[Address] = set()
         self._nodes = Nodes(ReaderRecords(reader), _NODE_CACHE_BYTES)
 
@@ -166,9 +190,19 @@ class _Export:
             return decode_snapshot(self._reader.get_record(SNAPSHOT, snapshot))
         except NotFoundError:
             raise NotFoundError(
-                f"the snapshot {snapshot.hex()} is not there; where its history was given up, exclude it.",
+                f"the snapshot {snapshot.hex()} is not there, and nothing says that it was given up; run `casstore "
+                "verify`, or exclude it if the receiver has it.",
                 address=snapshot,
             ) from None
+
+    def _parents(self, snapshot: Address, fields: SnapshotFields) -> tuple[Address, ...]:
+        """The parents that belong to the history of a snapshot: none where they were given up."""
+        # What the receiver has by name is there, whatever became of it here.
+        if all(parent in self._excluded for parent in fields.parents):
+            return fields.parents
+        if self._shallow is None:
+            self._shallow = self._reader.shallow() if isinstance(self._reader, ShallowReader) else frozenset()
+        return () if snapshot in self._shallow else fields.parents
 
     def leave_out(self, tips: Sequence[Address]) -> None:
         """Finds what of the tips' history is the excluded snapshots' too.
@@ -185,7 +219,7 @@ class _Export:
             if before is None or (is_gone and not before):
                 gone[snapshot] = is_gone
                 fields = self._fields(snapshot)
-                heapq.heappush(heap, (-fields.time_ns, snapshot, fields.parents))
+                heapq.heappush(heap, (-fields.time_ns, snapshot, self._parents(snapshot, fields)))
             if gone[snapshot]:
                 wanted.discard(snapshot)
             elif before is None:
@@ -236,10 +270,13 @@ class _Export:
 
     def _snapshot(self, snapshot: Address) -> Iterator[Address]:
         fields = self._fields(snapshot)
-        yield from fields.parents
+        parents = self._parents(snapshot, fields)
+        if parents != fields.parents:
+            self.given_up.append(snapshot)
+        yield from parents
         for name, root in sorted(fields.roots.items()):
             bases: list[Address] = []
-            for other in (*fields.parents, *self._excluded)[:_MAX_BASES]:
+            for other in (*parents, *self._excluded)[:_MAX_BASES]:
                 base = self._fields(other).roots.get(name)
                 if base is not None and base not in bases:
                     bases.append(base)

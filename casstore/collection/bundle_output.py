@@ -58,11 +58,24 @@ class BundleOutput:
         if self._waiting >= _WRITE_BYTES:
             self._flush()
 
-    def finish(self, tips: tuple[Address, ...], refs: Mapping[str, Address], excluded: tuple[Address, ...]) -> None:
+    def finish(
+        self,
+        tips: tuple[Address, ...],
+        refs: Mapping[str, Address],
+        excluded: tuple[Address, ...],
+        shallow: tuple[Address, ...],
+    ) -> None:
         """Writes the manifest."""
         self._flush()
         payload = encode_manifest(
-            Manifest(tips=tips, refs=refs, excluded=excluded, records=self.records, digest=self._hasher.digest())
+            Manifest(
+                tips=tips,
+                refs=refs,
+                excluded=excluded,
+                records=self.records,
+                digest=self._hasher.digest(),
+                shallow=shallow,
+            )
         )
         encoding, stored = compress(payload, LEVEL)
         self._append(encode_record(Record(EVENT, encoding, event_address(payload), len(payload), stored)))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final, Protocol, runtime_checkable
 
 from casstore.address import Address, content_address, node_address, snapshot_address
@@ -12,6 +12,7 @@ from casstore.errors import CorruptionError, NotFoundError, ReadOnlyError
 from casstore.format.chunk_list import decode_chunk_list
 from casstore.format.kinds import CHUNK, CHUNK_LIST, EVENT, KIND_NAMES, NODE, SNAPSHOT
 from casstore.format.record import Record
+from casstore.snapshots import shallow_ids
 from casstore.storage import Storage
 
 LEVEL: Final = 3
@@ -41,6 +42,14 @@ class StoredReader(RecordReader, Protocol):
         """The record under ``address``, its content verified; raises ``NotFoundError``."""
 
 
+@runtime_checkable
+class ShallowReader(RecordReader, Protocol):
+    """A reader that knows of which snapshots the parents were given up."""
+
+    def shallow(self) -> Set[Address]:
+        """Ids of the shallow snapshots."""
+
+
 class StorageReader:
     """A store's records."""
 
@@ -60,6 +69,10 @@ class StorageReader:
         if entry is None:
             raise NotFoundError(f"nothing has the address {address.hex()}.", address=address)
         return entry.kind
+
+    def shallow(self) -> Set[Address]:
+        """Ids of the shallow snapshots."""
+        return shallow_ids(self._storage)
 
     def stored_record(self, address: Address) -> Record:
         """The record under ``address``, verified.
@@ -121,6 +134,10 @@ class OverlayReader:
         """The kind of a record; errors as of ``RecordReader``."""
         record = self._records.get(address)
         return self._below.kind_of(address) if record is None else record.kind
+
+    def shallow(self) -> Set[Address]:
+        """Ids of the shallow snapshots."""
+        return self._below.shallow() if isinstance(self._below, ShallowReader) else frozenset()
 
     def stored_record(self, address: Address) -> Record:
         """The record, verified; errors as of ``StoredReader``."""

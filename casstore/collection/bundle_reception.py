@@ -3,7 +3,8 @@
 
 Every record's bytes are compared with its address; every reference must lead to an earlier record of the bundle or to
 something sound in the store, which is then kept from the collector; and every record must be referred to. A list's
-pieces must make its content. Trees are checked by bundle_trees.py.
+pieces must make its content. Trees are checked by bundle_trees.py. Only the parents of a snapshot may be missing, where
+the manifest says that it is shallow; as the manifest comes last, they are remembered until then.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Reception:
         self._recent: dict[Address, bytes] = {}
         self._recent_bytes = 0
         self._roots: dict[Address, Mapping[str, Address]] = {}
+        self._gaps: dict[Address, _MissingError] = {}
         self._nodes = _ReceivedNodes(self, nodes)
         self._trees = ReceivedTrees(self._nodes, self._ordinals, self.rely, self.content)
 
@@ -80,6 +82,7 @@ class Reception:
             if manifest is None:
                 raise CorruptionError("the bundle has no manifest; have it made again.", path=self._file.path)
             self._check_excluded(manifest)
+            self._check_shallow(manifest)
             for tip in manifest.tips:
                 self.rely(SNAPSHOT, tip)
         except _MissingError as error:
@@ -106,6 +109,31 @@ class Reception:
                     address=snapshot,
                     path=self._file.path,
                 )
+
+    def _check_shallow(self, manifest: Manifest) -> None:
+        shallow = set(manifest.shallow)
+        for snapshot, error in self._gaps.items():
+            if snapshot not in shallow:
+                error.offset, error.path = self._offsets[self._ordinals[snapshot]], self._file.path
+                error.message = f"this bundle is refused: {error.message}"
+                raise error
+        for snapshot in manifest.shallow:
+            ordinal = self._ordinals.get(snapshot)
+            if ordinal is None or self._kinds[ordinal] != SNAPSHOT:
+                raise CorruptionError(
+                    f"the bundle says how the history of {snapshot.hex()} ends, but does not bring it; have it made "
+                    "again.",
+                    address=snapshot,
+                    path=self._file.path,
+                )
+
+    def cut_here(self) -> list[Address]:
+        """The new snapshots whose parents neither the bundle nor the store has, given up where the bundle was made.
+
+        Where the store has the parents, or the snapshot itself, its own history goes on: what was given up elsewhere is
+        not given up here.
+        """
+        return [snapshot for snapshot in self._gaps if not self._known[self._ordinals[snapshot]]]
 
     def _explain(self) -> None:
         """Something is missing: where the manifest tells why, says that instead."""
@@ -247,9 +275,14 @@ class Reception:
 
     def _check_snapshot(self, address: Address, raw: bytes) -> None:
         fields = decode_snapshot(raw)
+        first = fields.parents[0] if fields.parents else None
         for parent in fields.parents:
-            self.rely(SNAPSHOT, parent)
-        base = self._roots_of(fields.parents[0]) if fields.parents else {}
+            try:
+                self.rely(SNAPSHOT, parent)
+            except _MissingError as error:
+                self._gaps.setdefault(address, error)
+                first = None
+        base = {} if first is None else self._roots_of(first)
         for name, root in fields.roots.items():
             self._trees.check(root, base.get(name), tree=name == FILES)
         self._keep_roots(address, fields.roots)
@@ -317,6 +350,7 @@ class Reception:
         self._ordinals.clear()
         self._recent.clear()
         self._roots.clear()
+        self._gaps.clear()
         self._nodes.clear()
 
 

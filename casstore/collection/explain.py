@@ -309,8 +309,10 @@ class _Explainer:
         self._segments.setdefault(entry.segment, [0, 0, 0])[part] += entry.record_bytes
         if part == 1:
             seconds = self._grounds.free_in(self._latest.get(entry))
-            step = max(1, -(-(self._grounds.grace_seconds + 1) // _BUCKETS))
-            _add(self._soon.setdefault(-(-seconds // step) * step, [0, 0]), entry)
+            # What was put this second goes a second after the grace period; nobody wants to read "1h1s".
+            grace = max(1, self._grounds.grace_seconds)
+            step = -(-grace // _BUCKETS)
+            _add(self._soon.setdefault(min(-(-seconds // step) * step, grace), [0, 0]), entry)
         record = (entry.segment, entry.ordinal)
         if part < 2 and record in self._as_base and record not in self._direct:
             _add(self._bases, entry)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from casstore.address import Address
+from casstore.quantities import count, duration
 
 _SHOWN: Final = 30
 
@@ -20,7 +21,7 @@ class Amount:
     bytes: int = 0
 
     def __str__(self) -> str:
-        return f"{self.objects:,} objects, {self.bytes:,} bytes"
+        return f"{count(self.objects, 'object')}, {self.bytes:,} bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,21 +144,23 @@ class Explanation:
             if share.with_history is not None and share.with_history != share.exclusive:
                 line += f"  ({share.with_history.bytes:,} with its history)"
             if share.free_in_seconds is not None:
-                line += f"  until in {share.free_in_seconds} s"
+                line += f"  until in {duration(share.free_in_seconds)}"
             yield line
         if len(self.roots) > _SHOWN:
             yield f"  … and {len(self.roots) - _SHOWN} more"
         for soon in self.soon:
-            yield f"too young: {soon.bytes:,} bytes ({soon.objects} objects) go within {soon.within_seconds} s"
+            amount = f"{soon.bytes:,} bytes ({count(soon.objects, 'object')})"
+            yield f"too young: {amount} go within {duration(soon.within_seconds)}"
         for kind in self.kinds:
             yield f"{kind.kind:<10} live {kind.live} · too young {kind.young} · free {kind.dead}"
         free = [segment for segment in self.segments if segment.free_bytes]
-        yield f"{len(free)} of {len(self.segments)} segments are to be compacted for {self.freed_bytes:,} bytes"
+        segments = count(len(self.segments), "segment")
+        yield f"{len(free)} of {segments} are to be compacted for {self.freed_bytes:,} bytes"
         if self.bases.objects:
             yield f"kept only as bases of deltas: {self.bases}"
         for reader in self.readers:
             who = "a process" if reader.pid is None else f"process {reader.pid}"
-            yield f"{who} has been reading for {reader.for_seconds} s"
+            yield f"{who} has been reading for {duration(reader.for_seconds)}"
         if self.reader_bytes:
             yield f"{self.reader_bytes:,} bytes of segments wait for readers to close"
 
@@ -183,7 +186,7 @@ class Chain:
     free_in_seconds: int | None = None
 
     def __str__(self) -> str:
-        head = self.root if self.free_in_seconds is None else f"{self.root} (for {self.free_in_seconds} s more)"
+        head = self.root if self.free_in_seconds is None else f"{self.root} (for {duration(self.free_in_seconds)} more)"
         return " → ".join([head, *map(str, self.steps)])
 
 
@@ -225,10 +228,10 @@ class Kept:
         if not self.chains:
             lines[0] += ": nothing keeps it; it goes with this collection"
         elif self.free_in_seconds is not None:
-            lines[0] += f": goes in {self.free_in_seconds} s if nothing changes"
+            lines[0] += f": goes in {duration(self.free_in_seconds)} if nothing changes"
         lines += [f"  {chain}" for chain in self.chains]
         if self.more_roots:
             lines.append(f"  … and {self.more_roots} more roots")
         if self.deltas:
-            lines.append(f"  held by {self.deltas} deltas that are stored against it")
+            lines.append(f"  held by {count(self.deltas, 'delta')} stored against it")
         return "\n".join(lines)

@@ -74,6 +74,7 @@ def _with_remedies(
     heal: list[str] = []
     copies: list[str] = []
     others: list[str] = []
+    holding: list[str] = []
     if one.in_source:
         heal.append("what is lost is in the store or bundle of --from: repair takes it from there")
     if one.what == "content":
@@ -83,10 +84,9 @@ def _with_remedies(
         holding = [info.path for info in infos if any(copy.startswith(info.path + os.sep) for copy in copies)]
         heal += [f"{base} import {shlex.quote(directory)} --ref {_NEW_REF}" for directory in holding]
         if one.address in one.lost or not copies:
-            heal.append(f"import a directory that holds the file with the `b3sum` {one.address.hex()}")
+            heal.append("import a directory that holds the file whose `b3sum` is the address of the content")
         if one.address not in one.lost:
-            lost = ", ".join(address.hex() for address in one.lost[:4])
-            heal.append(f"or put again what is lost of it: {lost}{' …' if len(one.lost) > 4 else ''}")
+            heal.append("put again what is lost of the content")
     elif one.what == "node":
         known = [info.path for info in infos if os.path.isdir(info.path)]
         heal += [f"{base} import {shlex.quote(known_path)} --ref {_NEW_REF}" for known_path in known[:_MAX_OTHERS]]
@@ -94,7 +94,7 @@ def _with_remedies(
     heal.append(f"{base} repair --from STORE|BUNDLE that has the same state")
     if one.what == "snapshot":
         heal.append(f"{base} refs undo NAME takes a ref back to the state before")
-    return replace(one, copies=tuple(copies), others=tuple(others), heal=tuple(heal))
+    return replace(one, copies=tuple(copies), directories=tuple(holding), others=tuple(others), heal=tuple(heal))
 
 
 def _copies(address: Address, places: Iterable[Place], infos: Sequence[Info]) -> list[str]:

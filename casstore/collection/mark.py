@@ -75,13 +75,13 @@ class Marker:
         if entry is None:
             raise CorruptionError(
                 f"{_name(kind)} {address.hex()} is referred to but missing; nothing was deleted. "
-                "Run `casstore verify`.",
+                "Run `casstore repair`, which names what heals it.",
                 address=address,
             )
         if entry.kind != kind and not (kind is CONTENT and entry.kind in (CHUNK, CHUNK_LIST)):
             raise CorruptionError(
                 f"{address.hex()} is a {KIND_NAMES[entry.kind]} but is referred to as {_name(kind)}; "
-                "nothing was deleted. Run `casstore verify`.",
+                "nothing was deleted. Run `casstore repair`, which names what heals it.",
                 address=address,
             )
         if self.bitmap.add(entry.segment, entry.ordinal):
@@ -109,7 +109,7 @@ class Marker:
         if not self._tolerant:
             raise CorruptionError(
                 f"{address.hex()} is stored against {base.hex()}, which is missing; nothing was deleted. "
-                "Run `casstore verify`.",
+                "Run `casstore repair`, which names what heals it.",
                 address=address,
             )
 

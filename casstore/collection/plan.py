@@ -19,6 +19,7 @@ from casstore.collection.survey_process import make_survey
 from casstore.collection.sweep import GcReport, Sweep
 from casstore.errors import ConflictError, CorruptionError, InvalidInputError, ReadOnlyError
 from casstore.format.index_entry import SUSPECT
+from casstore.quantities import count, duration
 from casstore.snapshots import Refs, Snapshots, shallow_ids
 from casstore.storage import Storage
 from casstore.storage.watch import Bitmap, Watch
@@ -124,14 +125,14 @@ class GcPlan:
         self.drop()
 
     def __str__(self) -> str:
-        lines = [f"grace {self.grace_seconds} s, history kept {self.undo_keep_seconds} s"]
-        lines.append("roots: " + ", ".join(f"{count} {sort}" for sort, count in self.roots.items()))
+        lines = [f"grace {duration(self.grace_seconds)}, history kept {duration(self.undo_keep_seconds)}"]
+        lines.append("roots: " + ", ".join(count(n, sort.removesuffix("s")) for sort, n in self.roots.items()))
         for name, part in (("live", self.live), ("too young", self.young), ("dead", self.dead)):
             for kind, tally in sorted(part.items()):
                 lines.append(f"{name:>9}  {kind:<10} {tally.objects:>10} objects {tally.bytes:>14} bytes")
         lines.append(
-            f"{len(self.segments)} segments to compact for {self.freed_bytes} bytes, "
-            f"{self.expired_moves} moves of refs expired"
+            f"{count(len(self.segments), 'segment')} to compact for {self.freed_bytes:,} bytes, "
+            f"{count(self.expired_moves, 'expired move')} of refs"
         )
         return "\n".join(lines)
 

@@ -61,9 +61,10 @@ class Hurt:
         message: What is wrong, in words.
         places: Every ref and path that needs it.
         copies: Files of registered directories that hold exactly this content now.
+        directories: Those directories; an import of one of them heals it.
         others: Places that hold another version of it, which can be read.
         in_source: Whether all that is lost is in the store or bundle that was given to take it from.
-        heal: What brings it back, as words or commands.
+        heal: What brings it back, as words or commands; the same words for all of a kind.
     """
 
     what: HurtWhat
@@ -72,6 +73,7 @@ class Hurt:
     message: str
     places: tuple[Place, ...]
     copies: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     in_source: bool = False
     heal: tuple[str, ...] = ()

@@ -91,6 +91,8 @@ def open_source(place: str | os.PathLike[str], repaired: str) -> Iterator[Record
         finally:
             opened.close()
     else:
+        if not os.path.lexists(path):
+            raise NotFoundError(f"{path} is neither a store nor a bundle: nothing is there.", path=path)
         with BundleFile(path) as file:
             yield BundleSource(file)
 

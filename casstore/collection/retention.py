@@ -7,13 +7,15 @@ kept snapshots above it become shallow, so that marking stops there. A kept snap
 history of a ref still keeps, nothing that is pinned or linked by a state that stays, and no history of refs that no
 rule is for.
 
-A cut can be taken back as long as undo is kept: the first snapshot behind it was named by a ref ``cut/ID``, deleted at
-once, so its history holds the state with all before it, and ``refs undo cut/ID`` brings it back.
+What was cut off can be had back as long as undo is kept: the first snapshot behind a cut was named by a ref ``cut/ID``,
+deleted at once, so its history holds the state with all before it, and ``refs undo cut/ID`` makes a ref of it that
+keeps it like any other. The line itself stays cut: its shallow mark is an event and is not taken back.
 """
 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -27,6 +29,7 @@ from casstore.errors import ConflictError, InvalidInputError, ReadOnlyError
 from casstore.format.event import encode_ref_move, encode_shallow, event_facts
 from casstore.format.kinds import EVENT
 from casstore.format.retention import KeepRule, parse_rules
+from casstore.quantities import count, duration
 from casstore.snapshots import Refs, Snapshots, check_ref_name, shallow_ids
 
 KEPT_PREFIX: Final = "kept/"
@@ -77,6 +80,10 @@ class RetentionPlan:
         made_refs: Refs that would be made, for what is kept below a gap.
         deleted_refs: Refs of that sort that would go.
         freed: What comes free by the cut, once undo, history and grace period no longer keep it.
+        freed_now: The part of it that a collection frees at once.
+        free_in_seconds: When a collection frees all of it; 0 is at once.
+        numbers: Snapshot id → the numbers in its metadata by which rules choose, of what is kept.
+        warnings: Rules that can keep nothing as they are written, and what to do.
     """
 
     rules: tuple[KeepRule, ...]
@@ -87,6 +94,11 @@ class RetentionPlan:
     made_refs: dict[str, Address] = field(default_factory=dict)
     deleted_refs: dict[str, Address] = field(default_factory=dict)
     freed: Amount = field(default_factory=Amount)
+    freed_now: Amount = field(default_factory=Amount)
+    free_in_seconds: int = 0
+    numbers: dict[Address, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _warned: dict[KeepRule, str] = field(default_factory=dict, repr=False)
     _behind: list[Address] = field(default_factory=list, repr=False)
     _seen: dict[str, Address] = field(default_factory=dict, repr=False)
     _refs: Refs | None = field(default=None, repr=False)
@@ -136,16 +148,33 @@ class RetentionPlan:
             undo_refs=tuple(undo),
         )
 
+    def warning_of(self, rule: KeepRule) -> str | None:
+        """Why one of the rules can keep nothing as it is written; None where it can."""
+        return self._warned.get(rule)
+
+    def reasons(self, snapshot: Address) -> str:
+        """Why a kept snapshot stays, with the numbers that rules choose by: ``best 2 by score, score 7.5``."""
+        numbers = self.numbers.get(snapshot, {})
+        return ", ".join([*self.kept[snapshot], *(f"{name} {value:g}" for name, value in numbers.items())])
+
+    def when(self) -> str:
+        """What comes free, and when, in words."""
+        if not self.free_in_seconds or not self.freed.objects:
+            return f"{self.freed}, with this collection"
+        some = f" ({self.freed_now} with this collection)" if self.freed_now.objects else ""
+        return f"{self.freed}, with a collection in {duration(self.free_in_seconds)}{some}"
+
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
         yield from map(str, self.rules)
-        for number, (snapshot, why) in enumerate(self.kept.items()):
+        yield from (f"warning: {warning}" for warning in self.warnings)
+        for number, snapshot in enumerate(self.kept):
             if number == _SHOWN:
                 yield f"  … and {len(self.kept) - _SHOWN} more stay"
                 break
-            yield f"  keep {snapshot.hex()[:12]}  {', '.join(why)}"
+            yield f"  keep {snapshot.hex()[:12]}  {self.reasons(snapshot)}"
         for snapshot in self.dropped[:_SHOWN]:
             yield f"  drop {snapshot.hex()[:12]}"
         if len(self.dropped) > _SHOWN:
@@ -153,8 +182,8 @@ class RetentionPlan:
         yield from (f"  make the ref {name}" for name in list(self.made_refs)[:_SHOWN])
         yield from (f"  delete the ref {name}" for name in list(self.deleted_refs)[:_SHOWN])
         yield (
-            f"{len(self.kept)} snapshots stay, {len(self.dropped)} leave {len(self.cut)} lines; {self.freed} come free "
-            f"when undo no longer keeps them ({self.undo_keep_seconds} s)"
+            f"{count(len(self.kept), 'snapshot')} stay, {len(self.dropped)} leave {count(len(self.cut), 'line')}; "
+            f"comes free: {self.when()}"
         )
 
 
@@ -169,6 +198,7 @@ def plan_retention(
     rules: Iterable[KeepRule],
     *,
     undo_keep_seconds: int,
+    grace_seconds: int = 0,
     keep: Mapping[Address, str] | None = None,
 ) -> RetentionPlan:
     """What rules would cut from the lines of refs; nothing changes until the plan is executed.
@@ -181,6 +211,7 @@ def plan_retention(
         refs: Its refs.
         rules: What to keep; without any, nothing is cut.
         undo_keep_seconds: How long history keeps states.
+        grace_seconds: How long a collection keeps what was put or met; the plan only tells when what comes free by it.
         keep: Snapshots that stay too, with the reason: what others rely on, such as the bases of workspaces.
 
     Raises:
@@ -198,13 +229,16 @@ def plan_retention(
     plan._seen = dict(refs.ids())
     if found:
         with snapshots.storage.operation():
-            _Planner(snapshots, refs, plan, keep or {}).run()
+            _Planner(snapshots, refs, plan, grace_seconds, keep or {}).run()
     return plan
 
 
 class _Planner:
-    def __init__(self, snapshots: Snapshots, refs: Refs, plan: RetentionPlan, keep: Mapping[Address, str]) -> None:
+    def __init__(
+        self, snapshots: Snapshots, refs: Refs, plan: RetentionPlan, grace_seconds: int, keep: Mapping[Address, str]
+    ) -> None:
         self._also = keep
+        self._grace_seconds = grace_seconds
         self._snapshots = snapshots
         self._storage = snapshots.storage
         self._refs = refs
@@ -226,6 +260,7 @@ class _Planner:
                 self._kept_refs.setdefault(owner, []).append(name)
         ours = {name for names in self._kept_refs.values() for name in names}
         line_of = {name: self._line(name) for name in lines}
+        self._warn(lines, line_of)
         by_rule = self._kept_by_rules(lines, line_of)
         others = Walk(self._storage, self._shallow.__contains__)
         for name, snapshot in self._tips.items():
@@ -243,6 +278,24 @@ class _Planner:
                 plan.cut.append(member.id)
                 plan._behind += [parent for parent in behind if parent not in plan._behind]
         self._plan_refs(by_rule, ours)
+        plan.numbers = {kept: dict(self._members[kept].numbers) for kept in plan.kept if self._members[kept].numbers}
+
+    def _warn(self, lines: Mapping[str, Sequence[KeepRule]], line_of: Mapping[str, Sequence[Member]]) -> None:
+        """Names the rules that can keep nothing: those for no ref, and those by a number that no snapshot has."""
+        for rule in self._plan.rules:
+            names = [name for name, rules in lines.items() if rule in rules]
+            if not names and rule.ref != "*":
+                self._plan._warned[rule] = (
+                    f"no ref is named {rule.ref!r}, so this rule cuts and keeps nothing; look at the names with "
+                    "`casstore refs`."
+                )
+            elif names and rule.by and not any(rule.by in one.numbers for name in names for one in line_of[name]):
+                self._plan._warned[rule] = (
+                    f"no snapshot in the lines of {rule.ref!r} has a number {rule.by!r} in its metadata, so none is "
+                    f"kept as one of the best; commit with {rule.by}=NUMBER, or name another one: `casstore log "
+                    "--json` shows what there is."
+                )
+        self._plan.warnings += self._plan._warned.values()
 
     # -- what stays
 
@@ -365,13 +418,22 @@ class _Planner:
             before.visit(root.address)
             if root.address not in plan.deleted_refs.values():
                 after.visit(root.address)
-        objects = size = 0
+        objects = size = objects_now = size_now = 0
+        # As a collection reckons: stamps are whole seconds, and a hit renews only those that are older than this.
+        grace = self._grace_seconds and self._grace_seconds + self._storage.renew_after_seconds + 1
+        now = int(time.time())
+        youngest = now - grace
         for _, entry in self._storage.backend.scan():
             record = (entry.segment, entry.ordinal)
             if record in before.seen and record not in after.seen:
                 objects += 1
                 size += entry.record_bytes
-        plan.freed = Amount(objects, size)
+                youngest = max(youngest, entry.stamp)
+                if not plan.undo_keep_seconds and (not grace or entry.stamp <= now - grace):
+                    objects_now += 1
+                    size_now += entry.record_bytes
+        plan.freed, plan.freed_now = Amount(objects, size), Amount(objects_now, size_now)
+        plan.free_in_seconds = max(plan.undo_keep_seconds, youngest + grace - now if grace else 0) if objects else 0
 
 
 def _kept_of_line(rule: KeepRule, line: Sequence[Member]) -> Iterator[tuple[Member, str]]:
@@ -380,7 +442,8 @@ def _kept_of_line(rule: KeepRule, line: Sequence[Member]) -> Iterator[tuple[Memb
         yield from ((member, f"last {rule.last}") for member in line[: rule.last])
     if rule.within_seconds is not None:
         oldest = max(member.time_ns for member in line) - rule.within_seconds * 10**9
-        yield from ((member, f"within {rule.within_seconds} s") for member in line if member.time_ns >= oldest)
+        why = f"within {duration(rule.within_seconds)}"
+        yield from ((member, why) for member in line if member.time_ns >= oldest)
     if rule.best is not None and rule.by is not None:
         by = rule.by
         measured = [member for member in line if by in member.numbers]

@@ -133,6 +133,11 @@ def _find_events(storage: Storage, roots: Roots) -> list[tuple[int, bytes, bytes
     return sorted(cuts)
 
 
+def is_needed_mark(storage: Storage, payload: bytes) -> bool:
+    """Whether an event is the shallow mark of a snapshot that is there."""
+    return _is_there(storage, shallow_of(payload))
+
+
 def _is_there(storage: Storage, snapshot: Address | None) -> bool:
     return snapshot is not None and storage.backend.find(snapshot) is not None
 

@@ -23,7 +23,7 @@ from casstore.address import Address, event_address
 from casstore.collection.caches import drop_stale_caches
 from casstore.collection.full import make_full
 from casstore.collection.mark import Marker
-from casstore.collection.roots import Roots
+from casstore.collection.roots import Roots, is_needed_mark
 from casstore.collection.survey import PARENTS, Addresses, Survey, Tally
 from casstore.errors import ConflictError
 from casstore.format.event import encode_history_cut, encode_refs_accepted, event_facts
@@ -262,6 +262,10 @@ class Sweep:
         facts: dict[bytes, bytes | None] = dict.fromkeys(self._roots.expired + self._roots.superseded)
         facts[SWEEPING] = b"1"
         with backend.write_lock():
+            for key in self._roots.superseded:
+                # A bundle may have brought the snapshot of a mark since the plan was made.
+                if (payload := backend.fact(key)) is not None and is_needed_mark(self._storage, payload):
+                    del facts[key]
             if self._roots.cut > self._roots.known_cut:
                 facts.update(self._event(encode_history_cut(backend.next_event(), self._roots.cut)))
             if self._accept_refs and backend.fact(SUSPECT) is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from casstore.address import content_address
+from casstore.codecs.documents import HEADER, document_type
 from casstore.codecs.members import is_members
 from casstore.errors import InvalidInputError
 from casstore.format.entry import OBJECT, SNAPSHOT, Entry
@@ -25,6 +26,9 @@ MAX_TYPES: Final = 4096
 OTHER: Final = "other types"
 SNAPSHOT_TYPE: Final = "snapshot"
 """What links to snapshots are counted as; they have no bytes."""
+DOCUMENT_TYPE: Final = "document"
+"""What headers of documents are counted as, with the class's name: ``document:Agent``. Fields count by their types."""
+_HEADER: Final = b"/" + HEADER.encode()
 
 TypeKey = tuple[str, int]
 
@@ -34,7 +38,8 @@ class TypeFigures:
     """The objects of one type and version.
 
     Attributes:
-        type_id: The type's name on disk; ``"snapshot"`` with version 0 for links to snapshots.
+        type_id: The type's name on disk; ``"snapshot"`` with version 0 for links to snapshots; ``"document:NAME"`` with
+            the version of the class for documents, whose fields count by their own types.
         version: Of the encoding.
         count: Objects, in all states together.
         bytes: Of their contents, as copies.
@@ -128,10 +133,10 @@ def gather_type_stats(
         states += 1
         for change in diff(nodes, before, root):
             if change.old is not None:
-                gathering.count(change.old, -1)
+                gathering.count(change.key, change.old, -1)
             if change.new is not None:
-                gathering.count(change.new, 1)
-                gathering.sample(change.new)
+                gathering.count(change.key, change.new, 1)
+                gathering.sample(change.key, change.new)
             seen += 1
             if progress is not None:
                 progress("counting", seen, None)
@@ -149,8 +154,11 @@ class _Gathering:
         # Of the state that was read last: objects and bytes.
         self._state: dict[TypeKey, list[int]] = {}
 
-    def _key(self, entry: Entry) -> TypeKey:
+    def _key(self, name: bytes, entry: Entry) -> TypeKey:
         key = (SNAPSHOT_TYPE, 0) if entry.kind == SNAPSHOT else (entry.type_id, entry.type_version)
+        if entry.kind == OBJECT and name.endswith(_HEADER):
+            found = document_type(entry)
+            key = (f"{DOCUMENT_TYPE}:{found.name}" if found.name else DOCUMENT_TYPE, found.version)
         if entry.kind not in (OBJECT, SNAPSHOT):
             key = (OTHER, 0)
         return key if key in self._types or len(self._types) < MAX_TYPES else (OTHER, 0)
@@ -161,18 +169,18 @@ class _Gathering:
             found = self._types[key] = _Type()
         return found
 
-    def count(self, entry: Entry, sign: int) -> None:
-        key = self._key(entry)
+    def count(self, name: bytes, entry: Entry, sign: int) -> None:
+        key = self._key(name, entry)
         self._type(key)
         state = self._state.setdefault(key, [0, 0])
         state[0] += sign
         state[1] += sign * entry.size
 
-    def sample(self, entry: Entry) -> None:
+    def sample(self, name: bytes, entry: Entry) -> None:
         if entry.kind != OBJECT or is_members(entry):
             return
         address = content_address(entry.inline or b"") if entry.address is None else entry.address
-        if not self._type(self._key(entry)).add(int.from_bytes(address[-8:], "big"), entry.size):
+        if not self._type(self._key(name, entry)).add(int.from_bytes(address[-8:], "big"), entry.size):
             return
         self._left -= 1
         while self._left < 0:

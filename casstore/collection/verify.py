@@ -16,10 +16,11 @@ from casstore.address import Address, event_address
 from casstore.errors import CasstoreError, CorruptionError, FormatVersionError, NotFoundError
 from casstore.format.entry import SNAPSHOT as SNAPSHOT_ENTRY
 from casstore.format.event import HISTORY_CUT, decode_ref_move, parse_event
-from casstore.format.index_entry import DAMAGED_FLAG, EVENT_KEY, HISTORY
+from casstore.format.index_entry import DAMAGED_FLAG, EVENT_KEY, HISTORY, is_lost
 from casstore.format.kinds import CHUNK, CHUNK_LIST
 from casstore.format.node import Node
 from casstore.format.snapshot import FILES
+from casstore.quantities import count
 from casstore.snapshots import Refs, Snapshots, decode_key, history_cut, shallow_ids
 from casstore.storage import Storage
 from casstore.storage.deltas import is_readable
@@ -39,9 +40,11 @@ class Damage:
         what: ``"record"``, ``"segment"``, ``"content"``, ``"tree"``, ``"snapshot"``, or ``"ref"``.
         message: What is wrong, in words.
         address: 32 bytes of the object concerned, where there is one.
-        segment: Its segment.
+        segment: The segment of the record that is to blame; None where that is lost.
         offset: Its place in the segment, in bytes.
         where: Refs and paths that are hurt, as ``NAME:files/path``.
+        record: 32 bytes of the record that is to blame, where that is known: the object's own, a piece of it, or what
+            it is stored against.
     """
 
     what: str
@@ -50,6 +53,7 @@ class Damage:
     segment: int | None = None
     offset: int | None = None
     where: tuple[str, ...] = ()
+    record: Address | None = None
 
 
 @dataclass(slots=True)
@@ -69,8 +73,9 @@ class VerifyReport:
     def __str__(self) -> str:
         state = f"{len(self.damage)} damaged" if self.damage else "sound"
         return (
-            f"{state}: {self.records} records ({self.bytes} bytes) in {self.segments} segments, "
-            f"{self.snapshots} snapshots, {self.nodes} nodes and {self.contents} contents behind {self.refs} refs"
+            f"{state}: {count(self.records, 'record')} ({self.bytes:,} bytes) in {count(self.segments, 'segment')}, "
+            f"{count(self.snapshots, 'snapshot')}, {count(self.nodes, 'node')} and "
+            f"{count(self.contents, 'content')} behind {count(self.refs, 'ref')}"
         )
 
 
@@ -94,8 +99,9 @@ def verify(
     if report.damage:
         first = report.damage[0]
         raise CorruptionError(
-            f"{len(report.damage)} things are damaged, the first: {first.message} "
-            "Import or put the same content again to heal it; the report names all.",
+            f"{_things(len(report.damage))}: {first.message} "
+            "Run `casstore repair`, which names what heals it, or import or put the same content again; "
+            "the report names all.",
             address=first.address,
             segment=first.segment,
             offset=first.offset,
@@ -139,8 +145,13 @@ class _Verifier:
             self._progress(phase, done, None)
 
     def _add(self, what: str, error: CasstoreError, address: Address | None = None, where: Iterable[str] = ()) -> None:
-        address = address or (Address(error.address) if error.address else None)
-        self._report.damage.append(Damage(what, error.message, address, error.segment, error.offset, tuple(where)))
+        record = Address(error.address) if error.address else address
+        segment, offset = error.segment, error.offset
+        entry = None if record is None else self._storage.backend.find(record)
+        if entry is not None:
+            segment, offset = (None, None) if is_lost(entry) else (entry.segment, entry.offset)
+        found = Damage(what, error.message, address or record, segment, offset, tuple(where), record)
+        self._report.damage.append(found)
 
     def _records(self) -> None:
         storage, report = self._storage, self._report
@@ -318,8 +329,13 @@ class _Verifier:
                     raise CorruptionError(f"the piece {piece.hex()} is not {length} bytes long.", address=piece)
 
 
+def _things(number: int) -> str:
+    return "1 thing is damaged" if number == 1 else f"{number:,} things are damaged, the first"
+
+
 def _without_base(address: Address, base: Address) -> CorruptionError:
     return CorruptionError(
-        f"{address.hex()} is stored against {base.hex()}, which is missing or damaged; put either content again.",
+        f"{address.hex()} is stored against {base.hex()}, which is missing or damaged; "
+        "run `casstore repair`, or put either content again.",
         address=address,
     )

@@ -11,9 +11,13 @@ The manifest is canonical JSON (canonical.py), an object of exactly these member
     {"digest": hex, "excluded": [hex id, …], "number": 0, "records": count, "refs": {name: hex id, …},
      "tips": [hex id, …], "type": "bundle", "version": 1}
 
+or of these and ``"shallow": [hex id, …]``, which is not empty, with ``"version": 2``.
+
 ``digest`` is the plain BLAKE3 of all bytes before the manifest's record, ``records`` how many records they are.
 ``tips`` are the snapshots that the bundle brings, ``refs`` the names that some of them had, for information.
-``excluded`` are snapshots that the receiver must have: what they lead to may be left out. A bundle that was cut
+``excluded`` are snapshots that the receiver must have: what they lead to may be left out. ``shallow`` are snapshots
+that the bundle brings without their parents, which were given up where it was made; a reader that knows nothing of
+them would take the parents for missing, so the version tells it to refuse the bundle. A bundle that was cut
 anywhere has no manifest, so nothing of it is ever used. The manifest is no event of any store: no receiver keeps it.
 """
 
@@ -31,12 +35,15 @@ from casstore.format.event import parse_event
 BUNDLE: Final = "bundle"
 """Type of the manifest's event."""
 VERSION: Final = 1
+SHALLOW_VERSION: Final = 2
+"""Version of a bundle that has shallow snapshots."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 MAX_RECORDS: Final = 8 * 1024 * 1024
 """A receiver holds about 200 bytes for each."""
 MAX_NAME_CHARACTERS: Final = 1024
 
 _MEMBERS: Final = {"digest", "excluded", "number", "records", "refs", "tips", "type", "version"}
+_SHALLOW_MEMBERS: Final = _MEMBERS | {"shallow"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,7 @@ class Manifest:
         excluded: Ids of the snapshots that a receiver must have.
         records: Number of records before the manifest.
         digest: BLAKE3 of all bytes before the manifest's record.
+        shallow: Ids of the snapshots it brings without their parents, which were given up.
     """
 
     tips: tuple[Address, ...]
@@ -56,6 +64,7 @@ class Manifest:
     excluded: tuple[Address, ...]
     records: int
     digest: bytes
+    shallow: tuple[Address, ...] = ()
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -67,6 +76,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     problem = _problem(manifest)
     if problem:
         raise InvalidInputError(f"no such bundle can be made: {problem}.")
+    shallow = [address.hex() for address in manifest.shallow]
     encoded = canonical_json(
         {
             "digest": manifest.digest.hex(),
@@ -76,7 +86,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
             "refs": {name: address.hex() for name, address in manifest.refs.items()},
             "tips": [address.hex() for address in manifest.tips],
             "type": BUNDLE,
-            "version": VERSION,
+            **({"shallow": list[JsonValue](shallow), "version": SHALLOW_VERSION} if shallow else {"version": VERSION}),
         }
     )
     if len(encoded) > MAX_MANIFEST_BYTES:
@@ -99,11 +109,16 @@ def decode_manifest(payload: bytes) -> Manifest:
     members = parse_event(payload)
     if members["type"] != BUNDLE or type(members.get("version")) is not int:
         raise CorruptionError("a bundle ends in something that is no manifest; have the bundle made again.")
-    if members["version"] != VERSION:
-        raise FormatVersionError(f"a bundle of format {members['version']}; this casstore reads format 1.")
+    version = members["version"]
+    if version not in (VERSION, SHALLOW_VERSION):
+        raise FormatVersionError(
+            f"a bundle of format {version}; this casstore reads formats {VERSION} and {SHALLOW_VERSION}, "
+            "so use a later one."
+        )
     refs, records, digest = members.get("refs"), members.get("records"), members.get("digest")
     if (
-        members.keys() != _MEMBERS
+        members.keys() != (_MEMBERS if version == VERSION else _SHALLOW_MEMBERS)
+        or members.get("shallow") == []
         or members["number"] != 0
         or not isinstance(refs, dict)
         or type(records) is not int
@@ -116,6 +131,7 @@ def decode_manifest(payload: bytes) -> Manifest:
         excluded=_addresses(members["excluded"]),
         records=records,
         digest=_address(digest),
+        shallow=_addresses(members.get("shallow", [])),
     )
     problem = _problem(manifest)
     if problem:
@@ -127,7 +143,7 @@ def _problem(manifest: Manifest) -> str | None:
     tips = set(manifest.tips)
     if not tips:
         return "it has no tips"
-    if len(tips) != len(manifest.tips) or len(set(manifest.excluded)) != len(manifest.excluded):
+    if any(len(set(named)) != len(named) for named in (manifest.tips, manifest.excluded, manifest.shallow)):
         return "it names a snapshot twice"
     if manifest.records > MAX_RECORDS:
         return f"it has {manifest.records} records, more than {MAX_RECORDS}"

@@ -107,6 +107,11 @@ def lost_entry(kind: int, ordinal: int) -> IndexEntry:
     return IndexEntry(LOST_SEGMENT, 0, 0, 0, ordinal, 0, kind, RAW, DAMAGED_FLAG)
 
 
+def is_lost(entry: IndexEntry) -> bool:
+    """Whether an entry stands for an object that is nowhere; a backend without segments counts from another number."""
+    return entry.segment == LOST_SEGMENT and not entry.stored_bytes
+
+
 def encode_entry(entry: IndexEntry) -> bytes:
     """The value of key ``o`` + address."""
     return _ENTRY.pack(*entry[:9]) + (entry.base or b"")

@@ -12,6 +12,7 @@ from typing import Final
 
 from casstore.errors import InvalidInputError
 from casstore.format.canonical import JsonValue
+from casstore.quantities import duration, size
 
 _NUMBERS: Final = ("last", "within_seconds", "total_bytes", "best")
 
@@ -58,9 +59,9 @@ class KeepRule:
     def __str__(self) -> str:
         parts = [f"last {self.last}"] if self.last is not None else []
         if self.within_seconds is not None:
-            parts.append(f"within {self.within_seconds} s")
+            parts.append(f"within {duration(self.within_seconds)}")
         if self.total_bytes is not None:
-            parts.append(f"newest in {self.total_bytes} bytes")
+            parts.append(f"newest in {size(self.total_bytes)}")
         if self.best is not None:
             parts.append(f"best {self.best} by {self.by}")
         return f"{self.ref}: keep {', '.join(parts)}"

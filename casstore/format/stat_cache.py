@@ -14,7 +14,8 @@ A folder's record, little-endian::
     folders times: name | 00
     left out times: name | 00 | reason, UTF-8 | 00
 
-or, where that is smaller: 02 | length of the record u32 | the record as a zstandard frame.
+or, where that is smaller: 02 | length of the record u32 | the record as a zstandard frame with ``PACKED_PREFIX`` as its
+prefix.
 
 Head's flag 1: the snapshot holds POSIX metadata. Folder's flag 1: the list of names may be trusted while inode and
 times stay. A member whose content must be read again has bit 31 of its mode set. ``selection`` and ``rules`` say what
@@ -34,6 +35,7 @@ from casstore.errors import CorruptionError
 VERSION: Final = 1
 PACKED: Final = b"\x02"
 """What the value of a compressed record begins with."""
+_SOME_NS: Final = 1_763_650_000_000_000_000
 UNSETTLED: Final = 1 << 31
 """Bit of a member's mode: nothing else about it may be trusted."""
 NO_RULES: Final = bytes(16)
@@ -46,6 +48,16 @@ _LISTED: Final = 1
 _HEAD: Final = struct.Struct(f"<BB{ADDRESS_BYTES}s16s16s")
 _FOLDER: Final = struct.Struct("<BBQqq16sIII")
 _MEMBER: Final = struct.Struct("<QQqqI")
+
+PACKED_PREFIX: Final = b"".join(
+    [
+        _FOLDER.pack(VERSION, _LISTED, 2_000_000, _SOME_NS, _SOME_NS, NO_RULES, 2, 0, 0),
+        _MEMBER.pack(2_000_001, 5_000, _SOME_NS, _SOME_NS, 0o100644),
+        _MEMBER.pack(2_000_002, 300, _SOME_NS, _SOME_NS, 0o100644),
+        b"LC_MESSAGES\0__init__.py\0formats.py\0locale\0templates\0tests\0README.md\0index.html\0",
+    ]
+)
+"""What compressed records are taken to follow: a folder of two files, and names that folders often have."""
 
 Stat = tuple[int, int, int, int, int]
 """Inode, size, mtime_ns, ctime_ns, mode of a member."""

@@ -15,10 +15,12 @@ from casstore.objects.successors import shape_of
 
 LEAST_SECONDS: Final = 0.0003
 """Loads that take less are not loaded ahead, however little a guess costs: waking a thread takes that long."""
-CREDIT_SECONDS: Final = 0.005
+CREDIT_SECONDS: Final = 0.02
 """What thinking may cost before it has saved anything."""
-MOST_SECONDS: Final = 0.05
+MOST_SECONDS: Final = 0.1
 """Savings that count: beyond, an account would go on for long where it does not pay any more."""
+MOST_HANDOVER_SECONDS: Final = 0.0001
+"""What waking a thread counts at the most: beyond, the processor was given to another process."""
 REST_TOUCHES: Final = 256
 MAX_REST_TOUCHES: Final = 2**16
 """Touches for which an account rests, at the least and at the most; twice as many each time that it did not pay."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from casstore.branches.keyed import check_key
+from casstore.codecs.documents import HEADER, header_of
 from casstore.errors import (
     CasstoreError,
     ConflictError,
@@ -15,11 +16,11 @@ from casstore.errors import (
     NotFoundError,
 )
 from casstore.objects.document_fields import (
-    HEADER,
     Field,
     StoredFields,
     UnsetFieldError,
     block_key,
+    check_branch,
     fields_of,
     growing,
     stored_at,
@@ -200,12 +201,13 @@ class Document:
 
         Raises:
             NotFoundError: There is none.
-            InvalidInputError: It is of another type.
+            InvalidInputError: It is of another type, or ``branch`` is none.
             FormatVersionError: A later version of the class saved it.
             FactoryError: ``migrate`` failed.
 
         *Cost*: a listing of the document's keys, and of those below them.
         """
+        check_branch(branch)
         check_key(key)
         source = StoredFields(branch.fork(), key)
         if HEADER not in source.parts:
@@ -275,48 +277,54 @@ class Document:
 
     # -- saving
 
-    def save(self, branch: Branch | None = None, key: str | None = None, *, overwrite: bool = False) -> SaveReport:
+    def save(
+        self, branch: Branch | None = None, key: str | None = None, *, overwrite: bool = False, replace: bool = False
+    ) -> SaveReport:
         """Writes the changed fields to a branch; all or nothing.
 
         Args:
             branch: Where to; None is where the document was loaded from or saved to last. At another place, say a fork,
                 each field is written that is not there in the same form.
             key: Its key there, a relative path; None is the same as last.
-            overwrite: Also over what others changed since.
+            overwrite: Also over what others changed since; a document that they deleted is written whole.
+            replace: Write all of it, and take away everything else at and below the key, whatever that is.
 
         Raises:
-            InvalidInputError: The document has no place yet, or a value cannot be encoded.
+            InvalidInputError: The document has no place yet, ``branch`` is none, or a value cannot be encoded.
             FactoryError: No factory takes a value.
-            ConflictError: One of these fields was changed on the branch since the document was loaded or saved.
+            ConflictError: One of these fields was changed on the branch since the document was loaded or saved, the
+                document was deleted, or something that is no document stands at the key or below it.
 
         *Cost*: encoding the changed fields; of growing lists the blocks that changed.
         *Durability*: that of the branch: none until it is committed.
         """
         if self._home is not None:
-            branch, key = branch or self._home[0], key or self._home[1]
+            branch, key = self._home[0] if branch is None else branch, self._home[1] if key is None else key
         if branch is None or key is None:
             raise InvalidInputError("the document has no place yet; save(branch, key) gives it one.")
+        check_branch(branch)
         check_key(key)
-        moves = self._home is None or self._home[0] is not branch or self._home[1] != key
+        moves = replace or self._home is None or self._home[0] is not branch or self._home[1] != key
+        moves = moves or (overwrite and header_of(key) not in branch.objects)
         names = self._changed_names() if not moves else self._names_with_values()
         values: dict[str, Any] = {}
         starts = {}
         for name in names:
             parts, starts[name] = self._parts(name, whole=moves)
             values.update(parts)
-        gone = self._removed | self._dropped
-        drops = [part for name in (*gone, *names) for part in self._parts_of(name) if part not in values]
+        mine = (*self._removed, *self._dropped, *names)
+        drops = [part for name in mine for part in self._parts_of(name) if part not in values]
         # Parts of a growing field that did not change are not written, and stay.
         drops = [part for part in drops if not self._is_block(part, starts)]
         known = self._known
         if moves:
             there = stored_at(branch, key)
             known = known if HEADER in there else {}
-            mine = {*self._fields, *names, *self._dropped}
-            drops = [part for name, parts in there.items() if name in mine for part in parts if part not in values]
+            gone = there.keys() if replace else {*self._fields, *names, *self._dropped} & there.keys()
+            drops = [part for name in gone for part in there[name] if part not in values and part != HEADER]
         if moves or self._is_old:
             values[HEADER] = {"type": self._type_id, "version": self._version}
-        entries, report = write(branch, key, values, drops, known, overwrite=overwrite)
+        entries, report = write(branch, key, values, drops, known, overwrite=overwrite, replace=replace)
         self._settle((branch, key), {} if moves else self._known, entries, drops, starts)
         return report
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from inspect import get_annotations
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from casstore.codecs.documents import HEADER, is_part
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.objects.tracked_node import MISSING
 from casstore.objects.tracked_values import own
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from casstore.branches import Branch
     from casstore.format.entry import Entry
 
-HEADER: Final = "@document"
-_BLOCK = re.compile(r"@\d{10}")
 _CLASS_VARIABLE = re.compile(r"(\w+\.)*ClassVar\b")
 
 
@@ -85,6 +84,22 @@ def fields_of(kind: type, reserved: frozenset[str]) -> dict[str, Field]:
     return found
 
 
+def check_branch(branch: object) -> None:
+    """Refuses what is no branch, and says how to get one.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    from casstore.branches import Branch
+
+    if not isinstance(branch, Branch):
+        raise InvalidInputError(
+            f"{branch!r} is no branch, which a document is loaded from and saved to; give `store.branch({branch!r})`."
+            if isinstance(branch, (str, bytes))
+            else f"{branch!r} is no branch; give what `store.branch(state)` returns."
+        )
+
+
 def block_key(field: str, start: int) -> str:
     """The part of a key that names a block of a growing field."""
     return f"{field}/@{start:010d}"
@@ -98,9 +113,9 @@ def stored_at(branch: Branch, key: str) -> dict[str, dict[str, Entry]]:
     found: dict[str, dict[str, Entry]] = {}
     start = len(key) + 1
     for name, entry in branch.objects.entries(key + "/"):
-        field, _, rest = name[start:].partition("/")
-        if not rest or _BLOCK.fullmatch(rest):
-            found.setdefault(field, {})[name[start:]] = entry
+        part = name[start:]
+        if is_part(part):
+            found.setdefault(part.partition("/")[0], {})[part] = entry
     return found
 
 

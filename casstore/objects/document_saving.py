@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from casstore.address import content_address
+from casstore.branches.delta import ancestors
+from casstore.codecs.documents import HEADER, headed_by, header_of, is_part
 from casstore.errors import CasstoreError, ConflictError
 from casstore.format.entry import INLINE_BYTES, Entry, object_entry
 from casstore.objects.document_fields import block_key
@@ -91,7 +93,9 @@ def encode(branch: Branch, field: str, value: Any) -> tuple[Entry, bytes]:
     try:
         type_id, version, data = branch._context.codecs.encode(value)
     except CasstoreError as error:
-        raise type(error)(f"the field {field!r} cannot be saved: {error.message}") from error
+        name, _, start = field.partition("/@")
+        block = f" (its elements from {int(start)} on)" if start else ""
+        raise type(error)(f"the field {name!r} cannot be saved{block}: {error.message}") from error
     size = len(data)
     if size <= INLINE_BYTES:
         return object_entry(type_id, version, size, None, data), data
@@ -106,6 +110,7 @@ def write(
     known: Mapping[str, Entry],
     *,
     overwrite: bool,
+    replace: bool = False,
 ) -> tuple[dict[str, Entry], SaveReport]:
     """Writes parts of a document; the entries that the branch has for ``values`` then, and what was done.
 
@@ -116,9 +121,11 @@ def write(
         drops: Parts of keys to delete, if they are there.
         known: The entries that the branch had when it was last looked at; a part that it lacks was not there.
         overwrite: Write also over entries that are others by now.
+        replace: Take away everything else at and below the key.
 
     Raises:
-        ConflictError: Somebody else changed one of these parts since. Nothing was written.
+        ConflictError: Somebody else changed one of these parts since, or something stands there that is no part of this
+            document. Nothing was written.
         FactoryError: No factory takes a value. Nothing was written.
     """
     encoded = {part: encode(branch, part, value) for part, value in values.items()}
@@ -126,10 +133,11 @@ def write(
     with branch._lock():
         objects = branch.objects
         before = branch._current()
+        if not replace:
+            _check_place(branch, key, encoded, overwrite=overwrite)
         changed: list[str] = []
         deleted: list[str] = []
         conflicts = []
-        written_bytes = 0
         for part in (*encoded, *drops):
             place = f"{key}/{part}"
             now = objects.entry(place) if place in objects else None
@@ -139,25 +147,58 @@ def write(
             if now != known.get(part):
                 conflicts.append(part)
             (deleted if wanted is None else changed).append(part)
-        if conflicts and not overwrite:
+        if conflicts and not (overwrite or replace):
             raise ConflictError(
                 f"{', '.join(conflicts)} of {key!r} changed on the branch since this document was loaded or saved; "
                 "load it again and repeat the change, or save with overwrite=True.",
                 path=key,
             )
         try:
-            for part in changed:
+            if replace:
+                objects.delete_prefix(key + "/")
+                if key in objects:
+                    del objects[key]
+            for part in encoded if replace else changed:
                 entry, data = encoded[part]
                 objects.set_entry(f"{key}/{part}", entry, data)
-                written_bytes += len(data)
-            for part in deleted:
+            for part in () if replace else deleted:
                 del objects[f"{key}/{part}"]
         except BaseException:
             # A branch's state is one immutable tuple, so that putting the old one back undoes all of it.
             branch._state = before
             raise
+    written_bytes = sum(len(encoded[part][1]) for part in changed)
     report = SaveReport(key, _fields(changed), _fields(deleted), written_bytes)
     return {part: entry for part, (entry, _) in encoded.items()}, report
+
+
+def _check_place(branch: Branch, key: str, parts: Collection[str], *, overwrite: bool) -> None:
+    """Refuses to write where something else stands: it would be taken for a part of the document, or be hidden by it.
+
+    *Cost*: a look-up for each part; where there is no document yet, a listing of what lies below the key.
+    """
+    objects = branch.objects
+    way_out = "delete that first, choose another key, or save with replace=True, which takes all of it away."
+    if header_of(key) not in objects:
+        if not parts:
+            return
+        if HEADER not in parts:
+            raise ConflictError(
+                f"the document {key!r} was deleted from the branch since it was loaded or saved; save with "
+                "overwrite=True to write all of it again.",
+                path=key,
+            )
+        if key in objects:
+            raise ConflictError(f"{key!r} holds a value that is no document; {way_out}", path=key)
+        # Over a document of its own that others deleted: what lies further down was no part of it.
+        names = [name for name in objects.list(key + "/") if not overwrite or is_part(name[len(key) + 1 :])]
+        others = {other for name in names if (other := headed_by(name)) is not None}
+        for name in names:
+            if not others or not any(folder in others for folder in ancestors(name)):
+                raise ConflictError(f"{name!r} lies below {key!r} and is part of no document; {way_out}", path=name)
+    for part in parts:
+        if header_of(place := f"{key}/{part}") in objects:
+            raise ConflictError(f"{place!r} holds a document, and would be a field of {key!r}; {way_out}", path=place)
 
 
 def _fields(parts: Sequence[str]) -> tuple[str, ...]:

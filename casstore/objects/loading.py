@@ -44,10 +44,10 @@ class Loader:
         clock: Ticks with every load.
         ahead: Objects that were loaded ahead and not asked for, by entry; a prefetcher fills and bounds it.
         observer: Called with a Ref and whether it was loaded, at each touch that counts; or None.
-        claimed: Called with an object that was loaded ahead and then asked for, whether it was still there, and how many
-            seconds he who asked had to wait for it; the lock is held.
-        arrived: Called with an object that was just loaded ahead, before anybody learns of it; the lock is held. What it
-            returns is dropped without it.
+        claimed: Called with an object that was loaded ahead and then asked for, whether it was still there, and how
+            many seconds he who asked had to wait for it; the lock is held.
+        arrived: Called with an object that was just loaded ahead, before anybody learns of it; the lock is held. What
+            it returns is dropped without it.
         overtaken: Called with the entry of an object that somebody loads himself now.
         pressed_bytes: What pressure takes its share of; 0 where there is none.
         pressure: That of which it was taken.

@@ -398,8 +398,9 @@ class Materializer:
         changed = list(self._loader.dirty.values())
         if changed and not discard:
             raise InvalidInputError(
-                f"{len(changed)} objects have changes, {changed[0]._place.name(changed[0]._key)} first; `save_all()`, "
-                "or `close(discard=True)`."
+                f"{len(changed)} objects have changes, {changed[0]._place.name(changed[0]._key)} first; `save_all()` "
+                "(before it `ref.save(branch)` for what came from a snapshot, which never changes), or "
+                "`close(discard=True)`."
             )
         for ref in changed:
             ref.discard()

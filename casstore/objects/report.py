@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casstore.objects.materializer import Materializer
+    from casstore.objects.prefetch import Prefetcher
 
 
 class Status(StrEnum):
@@ -148,3 +149,25 @@ class PrefetchStatus:
     least_seconds: float
     shapes: int
     keys: int
+
+
+def prefetch_status_of(ahead: Prefetcher) -> PrefetchStatus:
+    """See ``Prefetcher.status``; the loader's lock is held."""
+    return PrefetchStatus(
+        active=ahead._learned.active,
+        search_active=ahead._search.active,
+        waiting=len(ahead._waiting),
+        waiting_bytes=ahead._waiting_bytes,
+        issued=ahead._issued,
+        hits=ahead._hits,
+        wasted=ahead._wasted,
+        overtaken=ahead._overtaken,
+        saved_seconds=ahead._saved_seconds,
+        hit_share=ahead._learned.share,
+        search_hit_share=ahead._search.share,
+        switches=ahead._learned.switches + ahead._search.switches + ahead._accounts.switches,
+        resting=ahead._accounts.resting + (ahead._visits.resting > 0),
+        least_seconds=ahead._least_seconds,
+        shapes=len(ahead._memory.successors.shapes),
+        keys=len(ahead._memory.successors.keys),
+    )

@@ -96,7 +96,7 @@ class Refs(MutableMapping[str, Snapshot]):
         except NotFoundError:
             # Not "no such ref": who asks with a default must not take the ref for a free name.
             raise CorruptionError(
-                f"the ref {name!r} names the snapshot {found.hex()}, which is missing; run `casstore verify`, or take "
+                f"the ref {name!r} names the snapshot {found.hex()}, which is missing; run `casstore repair`, or take "
                 f"the last move back with `casstore refs undo {name}`.",
                 address=found,
                 path=name,

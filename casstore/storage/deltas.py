@@ -78,7 +78,8 @@ def read_delta(storage: Storage, record: Record, depth: int = 0) -> bytes:
             newer = storage.backend.get(address)
             if newer == record:
                 raise CorruptionError(
-                    f"{address.hex()} is stored against {like.hex()}, which is missing; put the same content again.",
+                    f"{address.hex()} is stored against {like.hex()}, which is missing; "
+                    "run `casstore repair`, or put the same content again.",
                     address=address,
                 ) from None
             record = newer

@@ -39,6 +39,7 @@ from casstore.storage.index import Index, LevelIndex
 from casstore.storage.indexed import IndexedBackend
 from casstore.storage.quarantine import holds_records
 from casstore.storage.readers import live_pins
+from casstore.storage.recovery import Recovered, Tell
 
 _SEGMENT = 1
 
@@ -229,10 +230,20 @@ def _names(folder: str) -> list[str]:
 
 
 def open_file_index(
-    path: str, decompress: Decompress, *, sync: bool = True, folder: str | None = None, files: OsFiles | None = None
+    path: str,
+    decompress: Decompress,
+    *,
+    sync: bool = True,
+    folder: str | None = None,
+    files: OsFiles | None = None,
+    tell: Tell | None = None,
 ) -> LevelIndex:
-    """The index of a store with a file per object: as it was closed, or made anew from the files, in ``folder``."""
+    """The index of a store with a file per object: as it was closed, or made anew from the files, in ``folder``.
+
+    ``tell`` is told where damage was the reason, or was met; after every unclean close it is made anew anyway.
+    """
     folder = folder or os.path.join(path, layout.INDEX)
+    unclean = False
     if os.path.isdir(folder):
         with contextlib.suppress(CorruptionError):
             index = LevelIndex(folder, sync=sync)
@@ -242,6 +253,7 @@ def open_file_index(
             finally:
                 if not clean:
                     index.close(clean=False)
+            unclean = not clean
             if clean:
                 # From here on a crash must not find the mark of the last close and trust this index.
                 index.write({})
@@ -257,7 +269,7 @@ def open_file_index(
     events: dict[int, bytes] = {}
     stamp = int(time.time())
     ordinal = 0
-    suspect = False
+    damaged = 0
     for file_path, address in object_files(path):
         with open(file_path, "rb") as file:
             try:
@@ -265,7 +277,7 @@ def open_file_index(
                 payload = decompress(record.encoding, record.stored, record.raw_bytes) if record.kind == EVENT else b""
                 number = parse_event(payload)["number"] if payload else None
             except (CorruptionError, FormatVersionError):
-                suspect = True
+                damaged += 1
                 continue
         changes[OBJECT + address] = encode_entry(entry_of(record, _SEGMENT, 0, ordinal, stamp))
         ordinal += 1
@@ -276,7 +288,7 @@ def open_file_index(
                 pieces = decode_chunk_list(address, decompress(record.encoding, record.stored, record.raw_bytes)).pieces
                 lists[address] = [piece for piece, _ in pieces]
             except CorruptionError:
-                suspect = True
+                damaged += 1
                 del changes[OBJECT + address]
         if isinstance(number, int):
             events[number] = payload
@@ -288,13 +300,16 @@ def open_file_index(
         try:
             changes.update(event_facts(payload))
         except CorruptionError:
-            suspect = True
+            damaged += 1
         changes[NEXT_EVENT] = encode_number(number + 1)
-    if suspect or holds_records(path):
+    suspect = bool(damaged) or holds_records(path)
+    if suspect:
         changes[SUSPECT] = b"1"
     if ordinal:
         # What was collected may be back in part.
         changes[SWEEPING] = b"1"
     changes[NEXT_ORDINAL] = encode_number(ordinal)
     index.write(changes)
+    if tell is not None and (damaged or (ordinal and not unclean)):
+        tell(Recovered(damaged, suspect))
     return index

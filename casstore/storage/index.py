@@ -74,12 +74,24 @@ class Index(Protocol):
 class LevelIndex:
     """The index in a LevelDB folder. Thread-safe; one writer (the caller's lock) and any number of readers."""
 
-    __slots__ = ("_db", "_db_get", "_number", "_path", "_sync")
+    __slots__ = ("_db", "_db_get", "_number", "_origin", "_path", "_sync")
 
-    def __init__(self, path: str, *, create: bool = False, sync: bool = True, paranoid: bool = False) -> None:
-        """Opens the folder ``path``; ``paranoid`` refuses a damaged log instead of dropping records in silence."""
+    def __init__(
+        self,
+        path: str,
+        *,
+        create: bool = False,
+        sync: bool = True,
+        paranoid: bool = False,
+        origin: str | None = None,
+    ) -> None:
+        """Opens the folder ``path``; ``paranoid`` refuses a damaged log instead of dropping records in silence.
+
+        ``origin`` is the folder that this one is a copy of, for what errors say.
+        """
         self._sync = sync
         self._path = path
+        self._origin = origin or path
         _check_process()
         if create:
             # LevelDB's files are open to everybody as far as the umask lets them be; so the folder is not.
@@ -99,7 +111,7 @@ class LevelIndex:
                 paranoid_checks=paranoid,
             )
         except plyvel.Error as error:
-            raise _opening_error(error, path) from None
+            raise _opening_error(error, path, self._origin) from None
         self._db_get = self._db.get
         try:
             self._number = self._last_number()
@@ -160,11 +172,7 @@ class LevelIndex:
             return ClosedError("the store is closed; open it again.") if self._db.closed else error
         if not _is_damage(error):
             return StorageError(f"the index cannot be read ({_text(error)}).", path=self._path)
-        return CorruptionError(
-            f"the index is damaged ({_text(error)}); run `casstore repair`, or close the store everywhere and "
-            "delete this folder: the next opening makes it anew.",
-            path=self._path,
-        )
+        return _damage(error, self._origin)
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         self._write(changes, self._sync)
@@ -265,16 +273,20 @@ def _check_process() -> None:
         )
 
 
-def _opening_error(error: plyvel.Error, path: str) -> CasstoreError:
+def _opening_error(error: plyvel.Error, path: str, origin: str) -> CasstoreError:
     text = _text(error)
     if text.startswith("IO error: lock "):
         return LockedError("the index is in use by another process; open read-only.", path=path)
     if not _is_damage(error):
         return StorageError(f"the index cannot be opened ({text}).", path=path)
+    return _damage(error, origin)
+
+
+def _damage(error: Exception, folder: str) -> CorruptionError:
     return CorruptionError(
-        f"the index is damaged ({text}); run `casstore repair`, or close the store and delete this "
-        "folder: the next opening makes it anew.",
-        path=path,
+        f"the index is damaged ({_text(error)}); close the store everywhere and run `casstore repair`. Without it: "
+        f"delete the folder {folder}, and the next opening for writing makes it anew.",
+        path=folder,
     )
 
 

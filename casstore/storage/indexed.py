@@ -29,6 +29,7 @@ from casstore.format.index_entry import (
     decode_number,
     encode_entry,
     encode_number,
+    is_lost,
     lost_entry,
 )
 from casstore.format.record import Record
@@ -413,10 +414,14 @@ class IndexedBackend(ABC):
         """Marks the record of ``address`` damaged; the error to raise for it."""
         entry = self.find(address)
         self.mark_damaged(address)
-        segment, offset = (None, None) if entry is None else (entry.segment, entry.offset)
+        if entry is None or is_lost(entry):
+            state, segment, offset = "is lost", None, None
+        else:
+            segment, offset = entry.segment, entry.offset
+            state = f"(segment {segment}, offset {offset}) is damaged"
         return CorruptionError(
-            f"the record of {address.hex()} (segment {segment}, offset {offset}) is damaged; "
-            "put the same content again to heal it, and run `casstore verify` for the extent.",
+            f"the record of {address.hex()} {state}; run `casstore repair`, which names what is hurt and what heals "
+            "it, or put the same content again.",
             address=address,
             segment=segment,
             offset=offset,

@@ -38,7 +38,7 @@ from casstore.storage.indexed import IndexedBackend
 from casstore.storage.lock import FileLock
 from casstore.storage.quota import effective
 from casstore.storage.readers import ReaderCopy
-from casstore.storage.recovery import open_index
+from casstore.storage.recovery import Recovered, open_index
 from casstore.storage.reserve import Reserve, is_full
 from casstore.storage.segment_backend import SegmentBackend
 from casstore.storage.segment_files import SegmentFiles
@@ -58,6 +58,8 @@ class OpenStorage:
     files: OsFiles
     lock: FileLock | None = None
     copy: ReaderCopy | None = None
+    recovered: Recovered | None = None
+    """What this opening had to make anew; None where it found everything in order."""
 
     @property
     def forked(self) -> bool:
@@ -310,6 +312,7 @@ def open_storage(
     block = _read_to_read(path, config) if read_only else _read_to_write(path, config)
     chunker = Chunker(block.chunk_min_bytes, block.chunk_avg_bytes, block.chunk_max_bytes)
     copy: ReaderCopy | None = None
+    recovered: list[Recovered] = []
     try:
         settings = _read_settings(path)
         if read_only:
@@ -322,7 +325,7 @@ def open_storage(
                 files.sync_folder(path)
             # Who had the lock before may have migrated the store, or configured it.
             block, settings = _read_to_write(path, config), _read_settings(path)
-            backend = _writing_backend(path, block, files, config)
+            backend = _writing_backend(path, block, files, config, recovered)
     except BaseException as error:
         if copy is not None:
             copy.release()
@@ -333,28 +336,33 @@ def open_storage(
         raise
     backend.max_bytes = effective(settings.max_bytes, config.max_bytes)
     storage = Storage(backend, chunker, config, deltas=bool(block.features & DELTAS))
-    return OpenStorage(storage, block, settings, path, files, lock, copy)
+    return OpenStorage(storage, block, settings, path, files, lock, copy, recovered[0] if recovered else None)
 
 
 def _reading_backend(path: str, block: Superblock, files: OsFiles, config: Config, copy: ReaderCopy) -> IndexedBackend:
     try:
-        index = LevelIndex(copy.index_path, paranoid=True)
+        index = LevelIndex(copy.index_path, paranoid=True, origin=os.path.join(path, layout.INDEX))
     except StorageError as error:
         if not is_full(error):
             raise
         copy.move_elsewhere()
-        index = LevelIndex(copy.index_path, paranoid=True)
+        index = LevelIndex(copy.index_path, paranoid=True, origin=os.path.join(path, layout.INDEX))
     with _closed_unless_done(index):
         return _backend(path, block, index, files, config, None, read_only=True)
 
 
-def _writing_backend(path: str, block: Superblock, files: OsFiles, config: Config) -> IndexedBackend:
-    """The backend, recovered; with what is held back for it where the disk is full. The lock is held."""
+def _writing_backend(
+    path: str, block: Superblock, files: OsFiles, config: Config, recovered: list[Recovered]
+) -> IndexedBackend:
+    """The backend, recovered; with what is held back for it where the disk is full. The lock is held.
+
+    ``recovered`` gets what was made anew.
+    """
     sync = config.sync == "full"
     if block.backend == FILES_BACKEND:
         from casstore.storage.file_backend import open_file_index
 
-        index = open_file_index(path, decompress, sync=sync, files=files)
+        index = open_file_index(path, decompress, sync=sync, files=files, tell=recovered.append)
         with _closed_unless_done(index):
             return _backend(path, block, index, files, config, None)
     reserve = Reserve(path, files)
@@ -363,7 +371,7 @@ def _writing_backend(path: str, block: Superblock, files: OsFiles, config: Confi
         reserve.release()
     while True:
         try:
-            index = open_index(path, files, decompress, sync=sync)
+            index = open_index(path, files, decompress, sync=sync, tell=recovered.append)
             with _closed_unless_done(index):
                 return _backend(path, block, index, files, config, reserve)
         except (CasstoreError, OSError) as error:

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 
 import casstore.layout as layout
 from casstore.address import Address
@@ -58,8 +59,36 @@ from casstore.storage.quarantine import holds_records
 from casstore.storage.segment_files import SegmentFiles
 
 
-def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool = True) -> LevelIndex:
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What an opening for writing found and did, where that was more than to take over what a crash left.
+
+    Attributes:
+        damaged: Stretches of segments, or files of objects, that hold no intact record and were stepped over.
+        refs_suspect: Whether moves of refs may be lost, so that a collection refuses until refs are accepted.
+    """
+
+    damaged: int
+    refs_suspect: bool
+
+    def __str__(self) -> str:
+        what = "the index was made anew"
+        if self.damaged:
+            what += f", past {self.damaged:,} damaged {'place' if self.damaged == 1 else 'places'}"
+        if self.refs_suspect:
+            what += ", and moves of refs may be lost"
+        return f"{what}; run `casstore verify`."
+
+
+Tell = Callable[[Recovered], object]
+
+
+def open_index(
+    path: str, files: OsFiles, decompress: Decompress, *, sync: bool = True, tell: Tell | None = None
+) -> LevelIndex:
     """The index of a store, recovered, rebuilt where that is needed; the caller holds the writer's lock.
+
+    ``tell`` is told of a rebuild.
 
     Cost: what was written since the last sync point; a rebuild reads all segments.
     """
@@ -69,11 +98,11 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
         if not SegmentFiles(path).on_disk():
             # Its name need not be durable: where it is lost, it is made anew from the segments.
             return _named(LevelIndex(folder, create=True, sync=sync), folder, files)
-        return rebuild_index(path, files, decompress, sync=sync)
+        return rebuild_index(path, files, decompress, sync=sync, tell=tell)
     try:
         index = LevelIndex(folder, sync=sync)
     except CorruptionError:
-        return rebuild_index(path, files, decompress, sync=sync)
+        return rebuild_index(path, files, decompress, sync=sync, tell=tell)
     _named(index, folder, files)
     lost = False
     try:
@@ -92,7 +121,7 @@ def open_index(path: str, files: OsFiles, decompress: Decompress, *, sync: bool 
     finally:
         # Before the new one takes its place: LevelDB writes where it is, by name.
         index.close(clean=False)
-    return rebuild_index(path, files, decompress, sync=sync, suspect=lost, events=events)
+    return rebuild_index(path, files, decompress, sync=sync, suspect=lost, events=events, tell=tell)
 
 
 def _lacks_segments(path: str, index: LevelIndex) -> bool:
@@ -165,6 +194,7 @@ def rebuild_index(
     sync: bool = True,
     suspect: bool = False,
     events: Mapping[int, bytes] | None = None,
+    tell: Tell | None = None,
 ) -> LevelIndex:
     """A new index made of what the segments hold; replaces the old one when it is complete.
 
@@ -186,7 +216,8 @@ def rebuild_index(
             if state is not None:
                 changes[segment_key(segment)] = encode_segment(decode_segment(state)._replace(durable_bytes=end))
     damaged = len(filled.stretches) - (torn is not None)
-    if suspect or damaged or filled.lost_events or holds_records(path):
+    recovered = Recovered(damaged, bool(suspect or damaged or filled.lost_events or holds_records(path)))
+    if recovered.refs_suspect:
         changes[SUSPECT] = b"1"
     # What was collected may be back in part.
     changes[SWEEPING] = b"1"
@@ -194,6 +225,8 @@ def rebuild_index(
     drop_incomplete(index, segments, decompress)
     index.close(clean=True)
     swap_in(path, files)
+    if tell is not None:
+        tell(recovered)
     folder = os.path.join(path, layout.INDEX)
     return _named(LevelIndex(folder, sync=sync), folder, files)
 

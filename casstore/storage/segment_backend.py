@@ -308,7 +308,7 @@ class SegmentBackend(IndexedBackend):
             if state is not None and info.total_bytes < state.durable_bytes and not state.condemned:
                 yield CorruptionError(
                     f"segment {info.segment} ends at offset {info.total_bytes} instead of {state.durable_bytes}; "
-                    "put what is missing again.",
+                    "run `casstore repair`, or put what is missing again.",
                     segment=info.segment,
                     offset=info.total_bytes,
                 )
@@ -328,7 +328,7 @@ class SegmentBackend(IndexedBackend):
                 if self._is_used(info.segment, damaged_from, end):
                     yield CorruptionError(
                         f"segment {info.segment} is damaged from offset {damaged_from} to {end}; "
-                        "put or import the same content again to heal what lay there.",
+                        "run `casstore repair`, or put the same content again to heal what lay there.",
                         segment=info.segment,
                         offset=damaged_from,
                     )

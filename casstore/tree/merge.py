@@ -9,8 +9,9 @@ Directory trees. A directory is there through its keys and has an entry of its o
 rules beside the usual ones: such an entry goes when the other side puts something into the directory, and it never
 conflicts with a deletion, as nothing is lost with it.
 
-Wholes. An entry may own what lies below its key, as that of a ``Members`` does. Where it owns that on one side only,
-the key and all below it are one thing: taken from the side that changed it, or, where both did, one conflict.
+Wholes. An entry may own what lies below its key, as that of a ``Members`` does, or what lies beside it, as the header
+of a document does. Where it owns that on one side only, the owned key and all below it are one thing: taken from the
+side that changed it, or, where both did, one conflict.
 """
 
 from __future__ import annotations
@@ -77,8 +78,11 @@ stands for everything at and below the key, an entry removes what is below, and 
 ``"members"`` conflict, a side stands for everything too; an entry and None remove what the sides differ in below. The
 conflict itself leaves it open: as our side has it."""
 
-Owns = Callable[[Entry | None], bool]
-"""Whether an entry owns what lies below its key."""
+Owns = Callable[[bytes, Entry], bytes | None]
+"""The key whose surroundings an entry owns: its own, or that of the folder it is in; None where it owns nothing."""
+
+IsPart = Callable[[bytes], bool]
+"""Whether what follows ``KEY/`` belongs to a whole whose owner lies beside it; what does not is a thing of its own."""
 
 
 class Merge:
@@ -123,7 +127,16 @@ class Merge:
         return sorted(edits.items())
 
 
-def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = False, owns: Owns | None = None) -> Merge:
+def merge(
+    nodes: Nodes,
+    base: Root,
+    ours: Root,
+    theirs: Root,
+    *,
+    tree: bool = False,
+    owns: Owns | None = None,
+    is_part: IsPart | None = None,
+) -> Merge:
     """What becomes of ``base`` when the changes that led to ``ours`` and those that led to ``theirs`` are both made.
 
     Args:
@@ -132,7 +145,8 @@ def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = Fa
         ours: The side that the edits are for.
         theirs: The other side.
         tree: The keys are paths of a directory tree: find files in the place of directories.
-        owns: Says which entries own what lies below their keys; None: none does.
+        owns: Says which entries own what lies below a key; None: none does.
+        is_part: Says which keys a whole has that is owned from beside; None: all below its key.
 
     Raises:
         NotFoundError: A node is missing.
@@ -167,7 +181,7 @@ def merge(nodes: Nodes, base: Root, ours: Root, theirs: Root, *, tree: bool = Fa
         if tree and merged is not None and (our is None or their is None):
             lone[key] = row
     if owns is not None:
-        _join_wholes(rows, owns, clean, conflicts)
+        _join_wholes(rows, owns, is_part, clean, conflicts)
     empty: list[tuple[Sides, list[bytes]]] = []
     for key, below in _clashes(lone):
         row = lone[key]
@@ -220,17 +234,45 @@ def _join_path(
 
 
 def _join_wholes(
-    rows: list[Sides], owns: Owns, clean: dict[bytes, Entry | None], conflicts: dict[bytes, Conflict]
+    rows: list[Sides],
+    owns: Owns,
+    is_part: IsPart | None,
+    clean: dict[bytes, Entry | None],
+    conflicts: dict[bytes, Conflict],
 ) -> None:
     """Decides as one what differs at and below a key that owns what lies below it on one side only."""
-    wholes: set[bytes] = set()
+    owned: dict[bytes, Sides] = {}
+    # Keys owned from beside that do not differ themselves; only parts are in such a whole, unless a whole is a part.
+    equal: set[bytes] = set()
     for row in rows:
-        # Those within another one belong to that.
-        if owns(row.ours) == owns(row.theirs) or any(above in wholes for above in _above(row.key)):
+        ours = None if row.ours is None else owns(row.key, row.ours)
+        theirs = None if row.theirs is None else owns(row.key, row.theirs)
+        key = ours or theirs
+        if ours == theirs or key is None:
             continue
-        wholes.add(row.key)
+        if key == row.key:
+            owned[key] = row
+        elif key not in owned:
+            at = bisect_left(rows, key, key=_key_of)
+            if at < len(rows) and rows[at].key == key:
+                owned[key] = rows[at]
+            else:
+                owned[key] = Sides(key, None, None, None)
+                equal.add(key)
+    partly = set() if is_part is None else equal - {key.rpartition(b"/")[0] for key in owned.keys() - equal}
+    wholes: set[bytes] = set()
+    for key in sorted(owned):
+        # Those within another one belong to that.
+        if any(above in wholes for above in _above(key)):
+            continue
+        row = owned[key]
         below = _below(row, rows)
-        group = (row, *below)
+        if key in partly and is_part is not None:
+            skip = len(key) + 1
+            below = [one for one in below if is_part(one.key[skip:])]
+        else:
+            wholes.add(key)
+        group = below if key in equal else [row, *below]
         for one in group:
             clean.pop(one.key, None)
             conflicts.pop(one.key, None)

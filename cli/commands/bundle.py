@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -64,6 +64,7 @@ def export(call: Call, file: str, states: tuple[str, ...], exclude: tuple[str, .
             tips=report.tips,
             refs={name: ids[name] for name in states if name in ids},
             excluded=report.excluded,
+            shallow=report.shallow,
             records=report.records,
             kinds=report.kinds,
             bytes=report.bytes,
@@ -74,6 +75,7 @@ def export(call: Call, file: str, states: tuple[str, ...], exclude: tuple[str, .
     if report.excluded:
         needed = ", ".join(map(short_id, report.excluded))
         call.out.line(f"a receiver must have {needed}")
+    _say_shallow(call, report.shallow)
 
 
 @store_command(
@@ -118,6 +120,7 @@ def adopt(call: Call, file: str, ref: str | None, refs: bool, limit: int | None)
             new_records=report.new_records,
             new_bytes=report.new_bytes,
             known_records=report.known_records,
+            shallow=report.shallow,
             moves=[
                 {"name": move.name, "old": move.old, "new": move.new, "undo": line}
                 for move, line in zip(moves, lines, strict=True)
@@ -128,6 +131,7 @@ def adopt(call: Call, file: str, ref: str | None, refs: bool, limit: int | None)
         f"adopted {format_count(len(report.tips), 'snapshot')}: {format_count(report.new_records, 'new record')} "
         f"({format_size(report.new_bytes)}), {report.known_records:,} known"
     )
+    _say_shallow(call, report.shallow)
     for move, line in zip(moves, lines, strict=True):
         was = "" if move.old is None else f" (was {short_id(move.old)})"
         call.out.line(f"{move.name} is {short_id(move.new)}{was}")
@@ -140,6 +144,12 @@ def adopt(call: Call, file: str, ref: str | None, refs: bool, limit: int | None)
         call.out.line(f"no ref was moved; name what is to stay longer than {format_duration(grace_seconds)}:")
         for tip in report.tips[:MAX_LISTED]:
             call.out.line(call.shell_line("refs", "set", "NAME", tip.hex()))
+
+
+def _say_shallow(call: Call, shallow: Sequence[Address]) -> None:
+    """Where the history that came along ends, because it was given up."""
+    for snapshot in shallow[:MAX_LISTED]:
+        call.out.line(f"history before {short_id(snapshot)} was given up and is not in the bundle")
 
 
 def _only_tip(tips: tuple[Address, ...]) -> Address:
@@ -198,6 +208,7 @@ def show(call: Call, file: str) -> None:
         names.setdefault(tip, []).append(name)
     facts = [("brings", " ".join([tip.hex(), *names.get(tip, [])])) for tip in info.tips]
     facts += [("needs", snapshot.hex()) for snapshot in info.excluded]
+    facts += [("history ends at", snapshot.hex()) for snapshot in info.shallow]
     facts += [
         ("records", f"{info.records:,}"),
         *((f"records {kind}", f"{count:,}") for kind, count in info.kinds.items()),

@@ -37,12 +37,16 @@ _COPY_BYTES: Final = 1024 * 1024
 def command(call: Call, place: str, raw: bool, show_all: bool, limit: int | None) -> None:
     """Print the bytes of one file; of a symlink its target; of an object its fields, whatever class wrote it.
 
+    A document is shown as one object, its growing lists whole.
+
     With --json the bytes stand in `text` where they are UTF-8, and in `base64` otherwise; an object in `value`.
     """
     from ..entries import entry_at
 
     wanted = parse_content_place(place)
     with call.read() as store:
+        if not raw and _print_document(call, store, wanted, limit=limit, show_all=show_all):
+            return
         entry = entry_at(store, store.resolve(wanted.state), wanted)
         if wanted.root == "objects" and not raw:
             from ..objects import print_object
@@ -50,6 +54,24 @@ def command(call: Call, place: str, raw: bool, show_all: bool, limit: int | None
             print_object(call, store, wanted, entry, limit=limit, show_all=show_all)
         else:
             _print_bytes(call, store, wanted, entry)
+
+
+def _print_document(call: Call, store: Store, wanted: Place, *, limit: int | None, show_all: bool) -> bool:
+    """Prints a document, where that is what stands at a place."""
+    if wanted.root != "objects":
+        return False
+    from casstore.tree import lookup
+
+    from ..documents import document_parts, print_document
+    from ..names import key_bytes
+
+    root = store.resolve(wanted.state).roots.get("objects")
+    parts = document_parts(store, root, wanted.path)
+    # A value at the key itself, as an earlier version left one, goes first.
+    if parts is None or lookup(store.nodes, root, key_bytes(wanted.path)) is not None:
+        return False
+    print_document(call, store, wanted, parts, limit=limit, show_all=show_all)
+    return True
 
 
 def _print_bytes(call: Call, store: Store, wanted: Place, entry: Entry) -> None:

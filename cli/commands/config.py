@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``casstore config``: quota, grace period and retention, which the store keeps."""
+"""``casstore config``: quota, grace period and time of undo, and the saved keep rules, which the store keeps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(call: Call, key: str | None, value: str | None) -> None:
 
     max_bytes is a size (20GiB, or none): what the records of the store may take, headers and garbage counted, the index
     not. Who would pass it gets an error; deleting refs and collecting always work. grace and undo_keep are durations
-    (90s, 1h, 7d).
+    (90s, 1h, 7d). Keep rules are shown; `gc --save` and `gc --forget-rules` change them.
     """
     if key is not None and value is not None:
         wanted = _parse(key, value)
@@ -46,14 +46,16 @@ def command(call: Call, key: str | None, value: str | None) -> None:
         return
     with call.read() as store:
         settings = _settings(store)
+        rules = store.settings.retention
     if key is not None:
         settings = {key: settings[key]}
     if call.out.as_json:
-        call.out.json(settings=_json(settings))
+        call.out.json(settings=_json(settings) | ({"retention": rules} if key is None else {}))
     elif key is not None:
         call.out.line(_show(key, settings[key]))
     else:
-        call.out.facts((name, _show(name, setting)) for name, setting in settings.items())
+        facts = [(name, _show(name, setting)) for name, setting in settings.items()]
+        call.out.facts([*facts, *(("keep rule", str(rule)) for rule in rules)])
 
 
 def _settings(store: Store) -> dict[str, Any]:

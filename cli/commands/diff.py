@@ -17,6 +17,7 @@ from ..units import SIZE, format_size
 if TYPE_CHECKING:
     from casstore import Change, Store
 
+    from ..documents import DocumentChange
     from ..fields import Failures
 
 
@@ -39,8 +40,8 @@ def command(
 ) -> None:
     """What differs between A and B: added, modified and deleted keys.
 
-    Files are shown by their path, objects as objects/KEY, with a line for each changed field. A place restricts the
-    comparison: NAME:files/src.
+    Files are shown by their path, objects as objects/KEY, with a line for each changed field; a document is one object,
+    but for --stat and --patch. A place restricts the comparison: NAME:files/src.
     """
     if patch + stat + name_only > 1:
         raise click.UsageError("--patch, --stat and --name-only exclude each other.")
@@ -49,15 +50,16 @@ def command(
     look = _Look(limit, show_all=show_all)
     with call.read() as store:
         changes = _changes(store, old_place, new_place, within)
+        shown = changes if patch else _with_documents(store, old_place, new_place, changes, within)
         if call.out.as_json:
             head = {"old": store.resolve(old_place.state).id, "new": store.resolve(new_place.state).id}
-            call.out.json_stream(head, "changes", _json_items(store, changes, look, patch, name_only))
+            call.out.json_stream(head, "changes", _json_items(store, shown, look, patch, name_only))
         elif patch:
             _print_patch(store, changes)
         elif stat:
             _print_stat(call, changes)
         else:
-            for change in changes:
+            for change in shown:
                 line = f"{change.letter} {display_key(change.key)}"
                 if name_only or not _is_changed_object(change):
                     call.out.line(line)
@@ -78,11 +80,11 @@ class _Look:
         self.failures: Failures | None = None
 
 
-def _is_changed_object(change: Change) -> bool:
+def _is_changed_object(change: Change | DocumentChange) -> bool:
     return change.letter == "M" and change.key.startswith("objects/")
 
 
-def _print_fields(call: Call, store: Store, change: Change, line: str, look: _Look) -> None:
+def _print_fields(call: Call, store: Store, change: Change | DocumentChange, line: str, look: _Look) -> None:
     from ..fields import Failures, change_lines
 
     look.failures = look.failures or Failures()
@@ -95,10 +97,10 @@ def _print_fields(call: Call, store: Store, change: Change, line: str, look: _Lo
 
 
 def _json_items(
-    store: Store, changes: Iterator[Change], look: _Look, patch: bool, name_only: bool
+    store: Store, changes: Iterator[Change | DocumentChange], look: _Look, patch: bool, name_only: bool
 ) -> Iterator[dict[str, Any]]:
     for change in changes:
-        item = _json(store, change, patch)
+        item = _json(store, change, patch=patch)
         if not name_only and not patch and _is_changed_object(change):
             from ..fields import Failures, changes_json
 
@@ -146,9 +148,22 @@ def _holds(store: Store, state: str, key: str) -> bool:
     return below is not None and below.startswith(raw + b"/")
 
 
-def _json(store: Store, change: Change, patch: bool) -> dict[str, Any]:
+def _with_documents(
+    store: Store, old: Place, new: Place, changes: Iterator[Change], within: str
+) -> Iterator[Change | DocumentChange]:
+    from ..documents import with_documents
+
+    first, second = (store.resolve(place.state).roots.get("objects") for place in (old, new))
+    return with_documents(store, changes, (first, second), within)
+
+
+def _json(store: Store, change: Change | DocumentChange, *, patch: bool) -> dict[str, Any]:
+    from ..documents import DocumentChange, document_json
     from ..entries import entry_json
 
+    if isinstance(change, DocumentChange):
+        sides = {"old": document_json(change.old), "new": document_json(change.new)}
+        return {"letter": change.letter, **json_name("key", change.key), **sides}
     item: dict[str, Any] = {
         "letter": change.letter,
         **json_name("key", change.key),

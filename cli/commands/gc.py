@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--ref", "pattern", metavar="PATTERN", help="Which refs the rule is for (default: '*', all).")
 @click.option("--save", is_flag=True, help="Remember the rule for these refs; each later gc applies it.")
 @click.option("--forget-rules", is_flag=True, help="Forget the remembered rules, or those for exactly --ref PATTERN.")
-@click.option("--yes", is_flag=True, help="Cut without asking where it cannot be undone.")
+@click.option("--yes", is_flag=True, help="Cut without asking where it cannot be undone; save what matches nothing.")
 def command(
     call: Call,
     dry_run: bool,
@@ -71,8 +71,9 @@ def command(
     With --keep options the lines of refs are cut first. The line of a ref is the snapshot that it names and all before
     it. What any --keep option names, stays, and so do the snapshots that refs name, what undo still needs, the bases of
     workspaces, and everything of other refs; what stays below a gap gets a ref kept/REF/ID. Without --keep options the
-    remembered rules apply (--save). A cut frees space when undo no longer needs it: until then `refs undo cut/ID` takes
-    it back. With --undo-keep 0 it cannot be taken back, so --yes is asked for.
+    remembered rules apply (--save; `config` shows them). A cut frees space when undo and the grace period no longer
+    need it: until then `refs undo cut/ID` makes a ref that keeps what was cut off; the line itself stays cut. With
+    --undo-keep 0 it cannot be had back, so --yes is asked for.
     """
     parts = (keep_last, keep_within, keep_bytes, keep_best)
     rule = None
@@ -88,13 +89,17 @@ def command(
         if explain is not None:
             _explain(call, store, explain, undo_keep, grace, accept_refs)
             return
-        if forget_rules and not dry_run:
-            _forget(store, pattern)
+        remembered: dict[str, Any] = {}
+        if forget_rules:
+            remembered["forgot"] = _forget(call, store, pattern, dry_run)
         rules = _rules(store, rule, save) if not forget_rules else []
-        retention = _retention(call, store, rules, undo_keep, dry_run, yes)
-        if save and not dry_run:
+        saved = rule if save and not dry_run else None
+        retention = _retention(call, store, rules, undo_keep, grace, dry_run, yes, saved)
+        if saved is not None:
             store.configure(retention=rules)
-        _collect(call, store, retention, dry_run, undo_keep, grace, accept_refs)
+            remembered["saved"] = saved
+            call.out.line(f"saved: {saved}; each gc applies it from now on (`casstore gc --forget-rules` ends that)")
+        _collect(call, store, {"retention": retention, **remembered}, dry_run, undo_keep, grace, accept_refs)
 
 
 def _rule(
@@ -126,13 +131,29 @@ def _rules(store: Store, rule: KeepRule | None, save: bool) -> list[KeepRule]:
     return [*(other for other in kept if other.ref != rule.ref), rule] if save else [rule]
 
 
-def _forget(store: Store, pattern: str | None) -> None:
+def _forget(call: Call, store: Store, pattern: str | None, dry_run: bool) -> list[KeepRule]:
+    """Forgets rules, and says which."""
     rules = store.settings.retention
-    store.configure(retention=[rule for rule in rules if pattern is not None and rule.ref != pattern])
+    forgot = [rule for rule in rules if pattern is None or rule.ref == pattern]
+    if forgot and not dry_run:
+        store.configure(retention=[rule for rule in rules if rule not in forgot])
+    for rule in forgot:
+        call.out.line(f"{'would forget' if dry_run else 'forgot'}: {rule}")
+    if not forgot:
+        which = "" if pattern is None else f" for exactly {pattern!r}"
+        call.out.line(f"no rule{which} is saved, so none was forgotten (`casstore config` shows them)")
+    return forgot
 
 
 def _retention(
-    call: Call, store: Store, rules: list[KeepRule], undo_keep: int | None, dry_run: bool, yes: bool
+    call: Call,
+    store: Store,
+    rules: list[KeepRule],
+    undo_keep: int | None,
+    grace: int | None,
+    dry_run: bool,
+    yes: bool,
+    saved: KeepRule | None,
 ) -> dict[str, Any] | None:
     """Cuts lines by the rules; the plan and what was done, for JSON."""
     if not rules:
@@ -144,17 +165,30 @@ def _retention(
 
     keep_seconds = store.settings.undo_keep_seconds if undo_keep is None else undo_keep
     bases = {one.base: f"base of workspace {one.id}" for one in list_workspaces(store) if one.base is not None}
-    plan = plan_retention(store.snapshots, store.refs, rules, undo_keep_seconds=keep_seconds, keep=bases)
+    plan = plan_retention(
+        store.snapshots,
+        store.refs,
+        rules,
+        undo_keep_seconds=keep_seconds,
+        grace_seconds=store.settings.grace_seconds if grace is None else grace,
+        keep=bases,
+    )
     shown = plain_value(plan)
     if not call.out.as_json:
         print_retention(call.out, plan)
     if dry_run:
         return {"plan": shown, "report": None}
+    if saved is not None and not yes and (warning := plan.warning_of(saved)) is not None:
+        from casstore import InvalidInputError
+
+        raise InvalidInputError(f"nothing was saved or cut: {warning} Or pass --yes to save the rule as it is.")
     if plan.dropped and not keep_seconds and not yes:
         _confirm(call, plan)
     report = plan.execute()
     for name in report.undo_refs:
         call.out.line(f"undo: {call.shell_line('refs', 'undo', name)}" if keep_seconds else f"no undo for {name}")
+    if report.undo_refs and keep_seconds:
+        call.out.line("undo makes a ref that keeps what was cut off, with its history; the line itself stays cut")
     return {"plan": shown, "report": plain_value(report)}
 
 
@@ -169,7 +203,7 @@ def _confirm(call: Call, plan: RetentionPlan) -> None:
 def _collect(
     call: Call,
     store: Store,
-    retention: dict[str, Any] | None,
+    retention: dict[str, Any],
     dry_run: bool,
     undo_keep: int | None,
     grace: int | None,
@@ -185,7 +219,7 @@ def _collect(
             with progress(as_json=call.out.as_json) as callback:
                 report = plan.execute(callback)
     if call.out.as_json:
-        call.out.json(dry_run=dry_run, plan=shown, report=report, retention=retention)
+        call.out.json(dry_run=dry_run, plan=shown, report=report, **retention)
     elif report is None:
         call.out.line("dry run: nothing was changed")
     else:
@@ -221,7 +255,7 @@ def _print_plan(call: Call, plan: GcPlan) -> None:
         for kind, tally in sorted(part.items())
     ]
     call.out.table(("", "kind", ">objects", ">size"), rows)
-    roots = ", ".join(f"{count:,} {sort}" for sort, count in plan.roots.items() if count)
+    roots = ", ".join(format_count(count, sort.removesuffix("s")) for sort, count in plan.roots.items() if count)
     call.out.facts(
         [
             ("in use because of", roots or "nothing"),

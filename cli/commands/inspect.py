@@ -60,6 +60,7 @@ def inspect_store(call: Call) -> None:
                 ("max bytes", "none" if settings.max_bytes is None else format_size(settings.max_bytes)),
                 ("grace", format_duration(settings.grace_seconds)),
                 ("undo keep", format_duration(settings.undo_keep_seconds)),
+                *(("keep rule", str(rule)) for rule in settings.retention),
                 *((f"ref {name}", identity.hex()) for name, identity in refs.items()),
                 *(("pin", f"{pin.what} {pin.owner if pin.address is None else pin.address.hex()}") for pin in pins),
             ]

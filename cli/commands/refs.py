@@ -9,21 +9,30 @@ from ..session import Call, common_options, complete_state, help_example, store_
 from ..units import format_time, json_time
 from ..views import first_line, move_json, move_row, short_id
 
+_ALL = "Also those that keep what was saved from workspaces."
+
 
 @click.group(
     "refs",
     invoke_without_command=True,
-    epilog=help_example("casstore --store state.cas refs\ncasstore --store state.cas refs undo main"),
+    epilog=help_example(
+        "casstore --store state.cas refs\n"
+        "casstore --store state.cas refs --all\n"
+        "casstore --store state.cas refs undo main"
+    ),
 )
+@click.option("--all", "everything", is_flag=True, help=_ALL)
 @click.pass_context
-def command(ctx: click.Context) -> None:
+def command(ctx: click.Context, everything: bool) -> None:
     """List, set, delete, rename and undo refs. Without a subcommand: list them."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_refs, everything=False)
+        ctx.invoke(list_refs, everything=everything)
+    elif everything:
+        raise click.UsageError(f"--all is for the list; write `casstore refs {ctx.invoked_subcommand}` without it.")
 
 
 @store_command("refs list", example="casstore --store state.cas refs list")
-@click.option("--all", "everything", is_flag=True, help="Also those that keep what was saved from workspaces.")
+@click.option("--all", "everything", is_flag=True, help=_ALL)
 def list_refs(call: Call, everything: bool) -> None:
     """List refs with the snapshots that they name."""
     from casstore.snapshots.refs import WORKSPACE_PREFIX

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
 
+from ..damage import shortened
 from ..progress import progress
 from ..session import Call, store_command
 from ..units import exact_size, format_count, format_size
+from ..views import MAX_LISTED
 
 if TYPE_CHECKING:
     from casstore import RepairReport
 
-_MAX_PLACES = 20
+_MAX_COPIES = 2
 
 
 @store_command(
@@ -74,6 +77,8 @@ def command(call: Call, dry_run: bool, source: str | None, new_superblock: bool,
 
 def _print(call: Call, report: RepairReport) -> None:
     out = call.out
+    if report.hurt:
+        out.line(_summary(report))
     facts = [
         ("superblock", report.superblock),
         ("config", report.config),
@@ -94,19 +99,31 @@ def _print(call: Call, report: RepairReport) -> None:
         moved = format_count(len(report.quarantined), "item")
         facts.append(("quarantine", f"{moved}, {exact_size(report.quarantine_bytes)}"))
     out.facts(facts)
-    for one in report.hurt:
+    for one in report.hurt[:MAX_LISTED]:
         out.line(f"hurt: {one.message}")
-        for place in one.places[:_MAX_PLACES]:
-            out.line(f"  at {place}")
-        if len(one.places) > _MAX_PLACES:
-            out.line(f"  and {len(one.places) - _MAX_PLACES:,} more places (all of them with --json)")
-        for copy in one.copies:
-            out.line(f"  the same content is in {copy}")
-        for other in one.others:
-            out.line(f"  another version is at {other}")
-        for words in one.heal:
-            out.line(f"  heals: {words}")
+        out.line(f"  at {shortened([str(place) for place in one.places])}")
+        if one.copies:
+            out.line(f"  the same content is in {shortened(one.copies, _MAX_COPIES)}")
+        if one.others:
+            out.line(f"  another version is at {shortened(one.others)}")
+    if len(report.hurt) > MAX_LISTED:
+        out.line(f"and {len(report.hurt) - MAX_LISTED:,} more; --json has all")
+    # Once, however many things need them; what heals most comes first.
+    hints = Counter(words for one in report.hurt for words in dict.fromkeys(one.heal)).most_common()
+    for words, times in hints[:MAX_LISTED]:
+        out.line(f"heals {times:,} of {len(report.hurt):,}: {words}")
+    if len(hints) > MAX_LISTED:
+        out.line(f"and {format_count(len(hints) - MAX_LISTED, 'more way')}; --json has all")
     if report.dry_run:
         out.line("dry run: nothing was changed")
     elif not report.hurt:
         out.line("everything that refs need is there")
+
+
+def _summary(report: RepairReport) -> str:
+    """How much is hurt, and what surely heals most of it."""
+    ways = Counter(f"importing {directory}" for one in report.hurt for directory in dict.fromkeys(one.directories))
+    ways["--from"] = sum(one.in_source for one in report.hurt)
+    text = f"{format_count(len(report.hurt), 'thing')} {'is' if len(report.hurt) == 1 else 'are'} hurt"
+    way, times = ways.most_common(1)[0]
+    return f"{text}; {way} heals {'it' if len(report.hurt) == 1 else f'{times:,} of them'}" if times else text

@@ -24,12 +24,13 @@ def _mark(call: Call, damage: CorruptionError) -> None:
     if not isinstance(report, casstore.VerifyReport):
         return
     try:
-        with casstore.open(call.store_path, create=False) as store:
+        with call.write_at_once() as store:
             count = store.mark_damaged(report)
     except casstore.CasstoreError as error:
         call.out.note(f"the damage could not be marked ({error}); verify again when nobody writes the store.")
         return
-    call.out.note(f"{count} damaged records are marked: import the same content again to heal them.")
+    marked = "1 damaged record is" if count == 1 else f"{count:,} damaged records are"
+    call.out.note(f"{marked} marked: run `casstore repair`, or import the same content again to heal.")
 
 
 @store_command("verify", example="casstore --store state.cas verify")
@@ -37,10 +38,16 @@ def _mark(call: Call, damage: CorruptionError) -> None:
 def command(call: Call, no_data: bool) -> None:
     """Read everything that refs reach and check it against its address.
 
-    Damage is named, each object with its segment and offset, and the exit code is 4. Damaged records are marked, where
-    nobody else writes the store: an import of the same content then writes them again.
+    Damage is named, a line for each record that is to blame: where it lies, and some of the places that need it. The
+    exit code is 4; `repair` is the next step. Damaged records are marked, where nobody else writes the store: an import
+    of the same content then writes them again.
     """
+    from dataclasses import replace
+
+    import casstore
     from casstore.errors import CorruptionError
+
+    from ..damage import damage_lines
 
     damage: CorruptionError | None = None
     report: VerifyReport | None = None
@@ -50,8 +57,10 @@ def command(call: Call, no_data: bool) -> None:
                 report = store.verify(read_data=not no_data, progress=callback)
         except CorruptionError as error:
             damage = error
-            if error.report is not None and not call.out.as_json:
-                call.out.facts(facts_of(error.report))
+            if isinstance(error.report, casstore.VerifyReport) and not call.out.as_json:
+                call.out.facts(fact for fact in facts_of(replace(error.report, damage=[])) if fact[0] != "damage")
+                for line in damage_lines(error.report):
+                    call.out.line(line)
     if damage is not None:
         _mark(call, damage)
         raise damage

@@ -135,11 +135,12 @@ def test_what_cannot_be_undone_is_asked_for(line: Any) -> None:
 
 def test_rules_are_remembered(line: Any) -> None:
     line("gc", "--keep-last", "3", "--ref", "other", "--save")
-    line("gc", "--keep-best", "2:score", "--keep-within", "7d", "--keep-bytes", "1G", "--save")
+    said = line.text("gc", "--keep-best", "2:score", "--keep-within", "7d", "--keep-bytes", "1G", "--save", "--yes")
+    assert "saved: *: keep within " in said
     with casstore.open(line.store, read_only=True) as store:
         assert [str(rule) for rule in store.settings.retention] == [
             "other: keep last 3",
-            "*: keep within 604800 s, newest in 1073741824 bytes, best 2 by score",
+            "*: keep within 7d, newest in 1 GiB, best 2 by score",
         ]
     assert len(line.json("gc", "--dry-run")["retention"]["plan"]["rules"]) == 2
     # A rule for the same refs takes the place of the one before; one that is typed stands alone, unless it is saved.
@@ -173,3 +174,94 @@ def test_json_is_one_object(line: Any) -> None:
     assert {"dry_run", "plan", "report", "retention"} <= done.keys()
     assert done["retention"]["report"]["dropped"] == 0  # history still needs them all
     assert json.dumps(done)
+
+
+def test_saved_rules_are_shown(line: Any) -> None:
+    assert line.json("gc", "--keep-last", "3", "--ref", "other", "--save")["saved"]["last"] == 3
+    line("gc", "--keep-last", "9", "--save")
+    rules = line.json("config")["settings"]["retention"]
+    assert [(rule["ref"], rule["last"]) for rule in rules] == [("other", 3), ("*", 9)]
+    assert "retention" not in line.json("config", "grace")["settings"]
+    for words in (("config",), ("inspect", "store")):
+        said = line.text(*words)
+        assert "other: keep last 3" in said
+        assert "*: keep last 9" in said
+    assert line.json("inspect", "store")["settings"]["retention"][0]["ref"] == "other"
+    assert "would forget: other: keep last 3" in line.text("gc", "--forget-rules", "--dry-run")
+    assert "no rule for exactly 'main' is saved" in line.text("gc", "--forget-rules", "--ref", "main")
+    assert "forgot: other: keep last 3" in line.text("gc", "--forget-rules", "--ref", "other")
+    assert [rule["last"] for rule in line.json("gc", "--forget-rules")["forgot"]] == [9]
+    assert "no rule is saved" in line.text("gc", "--forget-rules")
+    assert "keep rule" not in line.text("config")
+
+
+@pytest.mark.parametrize(
+    ("words", "warning"),
+    [
+        (("--keep-best", "2:score"), "no snapshot in the lines of '*' has a number 'score'"),
+        (("--keep-last", "2", "--ref", "tyr/*"), "no ref is named 'tyr/*'"),
+    ],
+)
+def test_a_rule_that_matches_nothing(line: Any, words: tuple[str, ...], warning: str) -> None:
+    before = ids(line)
+    assert f"warning: {warning}" in line.text("gc", *words, "--dry-run")
+    (said,) = line.json("gc", *words, "--dry-run")["retention"]["plan"]["warnings"]
+    assert said.startswith(warning)
+    error = line.error("gc", *words, "--save", code=10)
+    assert warning in error["message"]
+    assert "--yes" in error["message"]
+    assert line.json("config")["settings"]["retention"] == []
+    assert ids(line) == before
+    line("gc", *words, "--save", "--yes")
+    assert len(line.json("config")["settings"]["retention"]) == 1
+
+
+def test_the_log_says_where_a_line_was_cut(line: Any) -> None:
+    line("refs", "delete", "other")
+    line("gc", "--undo-keep", "0", "--grace", "0")
+    before = ids(line)
+    assert all(not item["shallow"] for item in line.json("log", "main")["snapshots"])
+    said = line.text("gc", "--keep-last", "2", "--grace", "0")
+    assert "the line itself stays cut" in said
+    rows = line.text("log", "main").splitlines()
+    assert [len(row.split("\t")) for row in rows] == [4, 5, 4, 4]
+    assert rows[1].endswith("\tcut here: what came before stays only while undo or another ref keeps it")
+    line("gc", "--undo-keep", "0", "--grace", "0")
+    rows = line.text("log", "main").splitlines()
+    assert [row[:12] for row in rows] == [identity[:12] for identity in before[:2]]
+    assert rows[1].endswith("\thistory before this was given up")
+    assert [item["shallow"] for item in line.json("log", "main")["snapshots"]] == [False, True]
+
+
+def test_a_bundle_of_a_line_that_was_cut(line: Any, tmp_path: Path) -> None:
+    line("refs", "delete", "other")
+    line("gc", "--undo-keep", "0", "--grace", "0")
+    line("gc", "--keep-last", "2", "--undo-keep", "0", "--grace", "0", "--yes")
+    end = ids(line)[1]
+    bundle = tmp_path / "main.bundle"
+    said = line.text("bundle", "export", bundle, "main")
+    assert f"history before {end[:12]} was given up" in said
+    assert f"history ends at:    {end}" in line.text("bundle", "show", bundle)
+    assert line.json("bundle", "show", bundle)["shallow"] == [end]
+    with casstore.open(tmp_path / "other.cas") as other:
+        assert [address.hex() for address in other.adopt_bundle(bundle).shallow] == [end]
+    assert line.json("bundle", "adopt", bundle)["shallow"] == []
+
+
+def test_when_what_is_cut_comes_free(line: Any) -> None:
+    line("refs", "delete", "other")
+    line("gc", "--undo-keep", "0", "--grace", "0")
+    for words, seconds, said in (
+        (("--undo-keep", "7d"), 7 * 86400, "in 7d"),
+        # A hit renews a stamp only after half of the store's grace period, which is 1 h.
+        (("--undo-keep", "0", "--grace", "2h"), 9000, "in 2h30m"),
+        (("--undo-keep", "1h", "--grace", "0"), 3600, "in 1h"),
+        (("--undo-keep", "0", "--grace", "0"), 0, "with this gc"),
+    ):
+        plan = line.json("gc", "--keep-last", "1", "--dry-run", *words)["retention"]["plan"]
+        assert seconds - 60 < plan["free_in_seconds"] <= seconds + 60
+        assert plan["freed"]["bytes"] > 120_000
+        assert (plan["freed_now"]["bytes"] > 0) is not seconds
+        text = line.text("gc", "--keep-last", "1", "--dry-run", *words)
+        (row,) = [row for row in text.splitlines() if row.startswith("come free:")]
+        assert said in row

@@ -9,6 +9,7 @@ from casstore_cli.units import (
     format_duration,
     format_size,
     format_time,
+    format_wait,
     json_time,
     parse_duration,
     parse_seconds,
@@ -87,3 +88,24 @@ def test_times_that_no_calendar_has_do_not_crash() -> None:
 )
 def test_counts(count: int, noun: str, text: str) -> None:
     assert format_count(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0s"),
+        (59, "59s"),
+        (61, "1m"),
+        (599, "9m59s"),
+        (601, "10m"),
+        (3596, "1h"),
+        (3600, "1h"),
+        (3601, "1h"),
+        (3606, "1h1m"),
+        (86401, "1d"),
+        (604795, "7d"),
+        (604801, "7d"),
+    ],
+)
+def test_waits_are_rounded_up(seconds: int, shown: str) -> None:
+    assert format_wait(seconds) == shown

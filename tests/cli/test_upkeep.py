@@ -108,6 +108,7 @@ def test_config(history: Any) -> None:
         "max_bytes": None,
         "grace_seconds": 3600,
         "undo_keep_seconds": 604800,
+        "retention": [],
     }
     assert history.text("config").splitlines() == ["max_bytes: none", "grace:     1h", "undo_keep: 7d"]
     assert history.text("config", "max_bytes", "20GiB") == "max_bytes is 20.0 GiB (21,474,836,480 bytes) (was none)\n"

@@ -120,6 +120,7 @@ def pack(
     excluded: Sequence[Address] = (),
     count: int | None = None,
     digest: bytes | None = None,
+    shallow: Sequence[bytes] = (),
 ) -> bytes:
     """A bundle of these records, whatever they are."""
     encoded = [encode_record(record) for record in records]
@@ -130,6 +131,7 @@ def pack(
         excluded=tuple(excluded),
         records=len(encoded) if count is None else count,
         digest=blake3(body).digest() if digest is None else digest,
+        shallow=tuple(map(Address, shallow)),
     )
     return body + pack_event(encode_manifest(manifest))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -439,6 +440,25 @@ def test_who_drops_the_store_ends_the_thread() -> None:
     # By counting references alone: it would be a long wait for Python's collector.
     assert alive() is None
     assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_has_no_thread_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    with casstore.open(tmp_path / "store") as store:
+        collector = store.auto_collect(interval_seconds=0.001)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                collector.look()
+            except casstore.ClosedError:
+                collector.stop()
+                store.close()
+                code = 2 if collector.status().is_running else 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert collector.status().is_running
 
 
 def test_it_stops_between_the_survey_and_the_deletion(

@@ -274,7 +274,7 @@ def test_when_what_is_young_goes(store: casstore.Store) -> None:
         assert [step.how for step in held.chains[-1].steps] == ["keeps", "a"]
         found = made.explain()
     assert sum(soon.bytes for soon in found.soon) == share(found, "grace period").exclusive.bytes
-    assert [soon.within_seconds for soon in found.soon] == [606]
+    assert [soon.within_seconds for soon in found.soon] == [600]
     with plan(store) as made:
         assert made.explain(loose).free_in_seconds == 0
         assert made.explain().soon == ()
@@ -386,7 +386,7 @@ def test_bases_of_deltas_say_so(store: casstore.Store) -> None:
         kept = made.explain(only)
         assert kept.deltas == 1
         assert kept.chains[0].steps[-1].how == "base that it is stored against"
-        assert "held by 1 deltas" in str(kept)
+        assert "held by 1 delta stored" in str(kept)
         assert made.explain(chunk).base == only
         entry = backend.find(only)
         assert made.explain().bases == Amount(1, entry.record_bytes)

@@ -117,7 +117,7 @@ def test_keep_within_is_counted_from_the_newest(store: casstore.Store) -> None:
     ids = line(store, "main", 6)
     plan = planned(store, KeepRule(within_seconds=2 * 3600))
     assert numbers(store, ids, plan.kept) == [3, 4, 5]
-    assert plan.kept[ids[3]] == ["within 7200 s"]
+    assert plan.kept[ids[3]] == ["within 2h"]
 
 
 def test_keep_best_takes_numbers_only_and_the_newer_of_equals(store: casstore.Store) -> None:
@@ -422,3 +422,40 @@ def test_random_graphs(seed: int) -> None:
             assert not any(state in store for state in plan.dropped)
             assert all(state in store for state in others)
         assert planned(store, *rules).dropped == []
+
+
+def test_the_plan_shows_the_numbers_and_warns(store: casstore.Store) -> None:
+    ids = line(store, "main", 4, [1, 7.5, None, 2])
+    plan = planned(store, KeepRule(best=1, by="score"))
+    assert plan.numbers == {ids[1]: {"score": 7.5}, ids[3]: {"score": 2}}
+    assert f"keep {ids[1].hex()[:12]}  best 1 by score, score 7.5" in str(plan)
+    assert plan.warnings == []
+    wrong = KeepRule(ref="main", best=1, by="words")
+    nowhere = KeepRule(ref="try/*", last=1)
+    plan = planned(store, KeepRule(last=1), wrong, nowhere)
+    assert ["'words'" in plan.warnings[0], "'try/*'" in plan.warnings[1], len(plan.warnings)] == [True, True, 2]
+    assert plan.warning_of(wrong) == plan.warnings[0]
+    assert plan.warning_of(KeepRule(last=1)) is None
+    assert "warning: no ref is named 'try/*'" in str(plan)
+    # An empty store is no mistake.
+    store.refs.clear()
+    assert planned(store, KeepRule(last=1)).warnings == []
+
+
+def test_when_it_comes_free(store: casstore.Store) -> None:
+    line(store, "main", 4)
+    collect(store)
+    store.configure(undo_keep_seconds=0, grace_seconds=600)
+    plan = planned(store, KeepRule(last=1))
+    # A hit renews a stamp only after half of the grace period, so a collection waits for that long in addition.
+    assert 890 <= plan.free_in_seconds <= 902
+    assert plan.freed_now.objects == 0
+    assert "with a collection in " in str(plan)
+    store.configure(undo_keep_seconds=5000)
+    assert planned(store, KeepRule(last=1)).free_in_seconds == 5000
+    store.configure(undo_keep_seconds=0, grace_seconds=0)
+    plan = planned(store, KeepRule(last=1))
+    assert plan.free_in_seconds == 0
+    assert plan.freed_now == plan.freed
+    assert "with this collection" in str(plan)
+    assert planned(store, KeepRule(last=9)).free_in_seconds == 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,7 @@ def test_any_manifest_comes_back(data: st.DataObject) -> None:
         excluded=tuple(data.draw(st.lists(addresses, max_size=5, unique=True))),
         records=data.draw(st.integers(0, MAX_RECORDS)),
         digest=data.draw(addresses),
+        shallow=tuple(data.draw(st.lists(addresses, max_size=3, unique=True))),
     )
     assert decode_manifest(encode_manifest(manifest)) == manifest
 
@@ -94,8 +96,31 @@ def test_no_member_may_be_missing() -> None:
 
 
 def test_a_later_version_is_named() -> None:
-    with pytest.raises(FormatVersionError, match="format 2"):
-        decode_manifest(canonical_json({**json.loads(ENCODED), "version": 2}))
+    with pytest.raises(FormatVersionError, match="format 3"):
+        decode_manifest(canonical_json({**json.loads(ENCODED), "version": 3}))
+
+
+def test_shallow_snapshots_make_a_second_version() -> None:
+    """Who knows the first version only refuses it by its version, before it looks at anything else."""
+    shallow = replace(GOOD, shallow=(B, C))
+    encoded = encode_manifest(shallow)
+    assert encoded == ENCODED.replace(
+        b'"tips":', b'"shallow":["' + b"02" * 32 + b'","' + b"03" * 32 + b'"],"tips":'
+    ).replace(b'"version":1', b'"version":2')
+    assert decode_manifest(encoded) == shallow
+    members = json.loads(encoded)
+    for wrong in (
+        {**members, "version": 1},
+        {**json.loads(ENCODED), "version": 2},
+        {**members, "shallow": []},
+        {**members, "shallow": [B.hex(), B.hex()]},
+        {**members, "shallow": B.hex()},
+        {**members, "shallow": None},
+    ):
+        with pytest.raises(CorruptionError):
+            decode_manifest(canonical_json(wrong))
+    with pytest.raises(InvalidInputError, match="twice"):
+        encode_manifest(replace(GOOD, shallow=(B, B)))
 
 
 @given(st.binary(max_size=100))

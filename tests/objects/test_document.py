@@ -262,7 +262,10 @@ def test_a_document_is_deleted_but_not_those_below(branch: Branch) -> None:
     memory.step = 1
     with pytest.raises(ConflictError):
         memory.save()
-    assert memory.save(overwrite=True).written == ("step",)
+    # Whole again, with its header, beside what was never a part of it.
+    assert memory.save(overwrite=True).written == ("goal", "messages", "notes", "step")
+    assert Memory.load(branch, "agent").plain() == memory.plain()
+    assert branch.objects["agent/child/step"] == 1
 
 
 def test_unknown_fields_stay(branch: Branch) -> None:

@@ -13,7 +13,8 @@ import pytest
 import casstore
 from casstore.objects import Following, Limits, Materializer, MemoryMonitor, Ref
 from casstore.objects.admission import Admission
-from casstore.objects.pressing import trend_of
+from casstore.objects.assessing import Sample
+from casstore.objects.pressing import follow, trend_of
 from casstore.objects.reading import Bound, Reading
 from tests.objects.loading_fakes import LONG, Monitor, blocked, until
 from tests.objects.memory_fakes import FakeClock
@@ -46,7 +47,7 @@ class Process:
 class Whole:
     """Everything, put together as a user would."""
 
-    def __init__(self, store: casstore.Store, number: int = 60) -> None:
+    def __init__(self, store: casstore.Store, number: int = 60, max_bytes: int = 4 * MB) -> None:
         branch = store.branch()
         for place in range(number):
             branch.objects[f"k/{place:02d}"] = f"{place:02d}" * 25_000
@@ -57,7 +58,7 @@ class Whole:
         self.clock = FakeClock()
         self.monitor = MemoryMonitor(self.process, Limits(), clock=self.clock)
         self.following: Following = self.monitor.follow(store, smallest_bytes=SMALLEST)
-        self.home = self.process.home = Materializer(store, max_bytes=4 * MB, threads=1, monitor=self.monitor)
+        self.home = self.process.home = Materializer(store, max_bytes=max_bytes, threads=1, monitor=self.monitor)
         self.refs: list[Ref[Any]] = self.home.members(snapshot)
         for place, ref in enumerate(self.refs):
             ref.priority = place / number
@@ -214,3 +215,58 @@ def test_a_level_holds_pressure_up_until_it_falls() -> None:
             monitor.level = level
             monitor.say(pressure)
             assert home.status().pressure == pytest.approx(expected)
+
+
+def test_a_bound_beyond_all_memory_is_one_nevertheless() -> None:
+    with casstore.open(":memory:") as store:
+        # What waits for 1,000 times the limit would not be bounded by any share of it.
+        whole = Whole(store, max_bytes=1000 * LIMIT)
+        with whole.home as home:
+            for ref in whole.refs:
+                ref.get()
+            loaded = home.status().loaded_bytes
+            whole.step(4 * MB)
+            assert home.status().allowed_bytes == 1000 * LIMIT, "nothing presses"
+            others = 0.9 * LIMIT - loaded
+            whole.step(others)
+            first = home.status()
+            assert first.pressure > 1 / 3
+            assert first.allowed_bytes < loaded + 0.1 * LIMIT
+            assert first.loaded_bytes <= first.allowed_bytes
+            for number in range(30):
+                whole.step(others + (number % 2) * 0.002 * LIMIT)
+            assert whole.turns(1) <= 2
+            whole.step(LIMIT)
+            assert home.status().loaded_bytes < loaded / 4
+            for _ in range(20):
+                whole.step(MB)
+            assert home.status().allowed_bytes == 1000 * LIMIT
+
+
+def test_where_only_waiting_is_known_the_bound_is_of_what_was_loaded_then() -> None:
+    with Materializer(max_bytes=1000 * MB) as home:
+        refs = [home.register(lambda: bytes(MB)) for _ in range(10)]
+        for ref in refs:
+            ref.get()
+        loader = home._loader
+        used = loader.residents.used_bytes
+
+        def sample(pressure: float) -> Sample:
+            return Sample(time_seconds=0.0, level="low", pressure=pressure, rss_bytes=20 * MB)
+
+        follow(loader, home.admission, 0.2, sample(0.2))
+        assert loader.allowed_bytes == 1000 * MB
+        for _ in range(5):
+            follow(loader, home.admission, 2 / 3, sample(2 / 3))
+            # Not less and less with every sample.
+            assert loader.allowed_bytes == pytest.approx(used * 0.55, abs=2)
+        assert 0 < loader.residents.used_bytes <= loader.allowed_bytes
+        follow(loader, home.admission, 0.0, sample(0.0))
+        assert loader.allowed_bytes == 1000 * MB
+        home._loader.make_room(2 * MB)
+        less = loader.residents.used_bytes
+        assert 0 < less < used / 2
+        follow(loader, home.admission, 2 / 3, sample(2 / 3))
+        assert loader.allowed_bytes == pytest.approx(less * 0.55, abs=2), (
+            "what was loaded before it was calm is forgotten"
+        )

@@ -167,11 +167,10 @@ def test_a_stated_type_is_not_that_of_what_is_loaded_ahead(store: casstore.Store
     snapshot = branch.commit()
     state: Any = snapshot if committed else branch
     with Materializer(store) as home:
-        ahead = Prefetcher(home)
+        ahead = Prefetcher(home, margin=0)
         for number in range(20):
             for part, kind in (("a", bytes), ("b", dict)):
                 assert isinstance(home.register(state, f"{number:02d}/{part}", type=kind).get(), kind)
-                for job in list(home._pool.jobs.values()):
-                    assert job.wait(LONG)
+                until(lambda: not home._pool.is_at_work)
         assert home.status().failures == 0
         assert ahead.status().hits > 20

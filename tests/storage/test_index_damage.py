@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import casstore
 from casstore.errors import CorruptionError
 from casstore.format.index_entry import BATCH, OBJECT, REF
 from casstore.storage.index import LevelIndex
@@ -53,3 +54,29 @@ def test_the_last_batch_in_a_damaged_block_is_no_missing_one(tmp_path: Path) -> 
     flip(table, table.read_bytes().index(BATCH + bytes(7)) + 3)
     with pytest.raises(CorruptionError):
         LevelIndex(str(tmp_path / "index"), sync=False)
+
+
+def test_the_store_s_own_folder_is_named_also_to_readers(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with casstore.open(path) as store:
+        address = store.put(b"something")
+    (table,) = (path / "index").glob("*.ldb")
+    for place in range(0, table.stat().st_size // 2, 7):
+        flip(table, place)
+    with pytest.raises(CorruptionError) as caught, casstore.open(path, read_only=True) as store:
+        store.get(address)
+    # A reader works on a copy of its own; to delete that would help nobody.
+    assert f"delete the folder {path / 'index'}, and" in str(caught.value)
+    assert "run `casstore repair`" in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", [None, "/the/store/index"])
+def test_damage_names_the_folder_to_delete(tmp_path: Path, origin: str | None) -> None:
+    index = closed_index(tmp_path).parent
+    (index / "CURRENT").write_bytes(b"MANIFEST-999999\n")
+    with pytest.raises(CorruptionError) as caught:
+        LevelIndex(str(index), origin=origin)
+    named = origin or str(index)
+    assert "close the store everywhere and run `casstore repair`. Without it: " in str(caught.value)
+    assert f"delete the folder {named}, and the next opening for writing makes it anew." in str(caught.value)
+    assert caught.value.path == named

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import casstore
 from casstore.address import Address, content_address, event_address
 from casstore.errors import CorruptionError, NotFoundError, StorageError
 from casstore.format.canonical import canonical_json
@@ -16,6 +17,7 @@ from casstore.format.event import RefMove, encode_ref_move
 from casstore.format.index_entry import SUSPECT
 from casstore.format.kinds import CHUNK_LIST, EVENT
 from casstore.format.record import Record, encode_record
+from casstore.storage.recovery import Recovered
 from casstore.testing.faults import Call, FaultyFiles
 from tests.storage.events import assert_holds, facts, filled, move, put_event
 from tests.storage.stores import abandon, flip, noise, open_small, record_place
@@ -38,6 +40,8 @@ def test_damage_in_the_middle_is_stepped_over_and_remembered(scratch: Path) -> N
     path = str(scratch / "store")
     contents, victim = damaged_in_the_middle(path)
     opened = open_small(path)
+    assert opened.recovered == Recovered(damaged=1, refs_suspect=True)
+    assert "past 1 damaged place, and moves of refs may be lost; run `casstore verify`" in str(opened.recovered)
     assert opened.storage.backend.fact(SUSPECT) == b"1"
     for address, data in contents.items():
         if address == victim:
@@ -224,3 +228,41 @@ def test_a_rebuild_that_the_system_refuses(scratch: Path, name: str) -> None:
     opened = open_small(path)
     assert_holds(opened, contents, names)
     opened.close()
+
+
+# -- what an opening tells
+
+
+@pytest.mark.parametrize("backend", ["segments", "files"])
+def test_an_opening_tells_of_an_index_that_it_made_anew(scratch: Path, backend: str) -> None:
+    path = str(scratch / "store")
+    opened = open_small(path, backend=backend)
+    assert opened.recovered is None
+    opened.storage.put(noise(1, 500))
+    opened.close()
+    opened = open_small(path)
+    assert opened.recovered is None
+    opened.close()
+    shutil.rmtree(os.path.join(path, "index"))
+    opened = open_small(path)
+    assert opened.recovered == Recovered(damaged=0, refs_suspect=False)
+    assert str(opened.recovered) == "the index was made anew; run `casstore verify`."
+    opened.close()
+    # It is told once; and a crash is no damage.
+    opened = open_small(path)
+    assert opened.recovered is None
+    opened.storage.put(noise(2, 500))
+    abandon(opened)
+    opened = open_small(path)
+    assert opened.recovered is None
+    opened.close()
+
+
+def test_a_store_has_what_its_opening_tells(scratch: Path) -> None:
+    with casstore.open(scratch / "store") as store:
+        assert store.recovered is None
+        store.put(b"something")
+    shutil.rmtree(scratch / "store" / "index")
+    with casstore.open(scratch / "store") as store:
+        assert store.recovered is not None
+        assert not store.recovered.refs_suspect

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from casstore.compression import compress, decompress
+from casstore.compression import Prefixed
 from casstore.errors import CorruptionError, NotFoundError, StorageError
-from casstore.format.kinds import ZSTD
 from casstore.format.stat_cache import (
     PACKED,
+    PACKED_PREFIX,
     CacheHead,
     FolderRecord,
     cache_key,
@@ -190,10 +190,13 @@ def _has_inode(path: bytes, inode: int) -> bool:
         return False
 
 
+_frames: Final = Prefixed(PACKED_PREFIX, 1)
+
+
 def _packed(record: bytes) -> bytes:
-    """A folder's record as it is kept: a third smaller, as times and inodes of one folder are much alike."""
-    encoding, stored = compress(record, 1)
-    return PACKED + len(record).to_bytes(4, "little") + stored if encoding == ZSTD else record
+    """A folder's record as it is kept: half as large, as times, inodes and names of folders are much alike."""
+    stored = PACKED + len(record).to_bytes(4, "little") + _frames.compress(record)
+    return stored if len(stored) < len(record) else record
 
 
 def _unpacked(value: bytes) -> FolderRecord:
@@ -203,5 +206,5 @@ def _unpacked(value: bytes) -> FolderRecord:
         CorruptionError: It is none.
     """
     if value.startswith(PACKED):
-        value = decompress(ZSTD, value[5:], int.from_bytes(value[1:5], "little"))
+        value = _frames.decompress(value[5:], int.from_bytes(value[1:5], "little"))
     return decode_folder(value)
