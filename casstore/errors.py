@@ -8,7 +8,7 @@ message ends with the next step.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class CasstoreError(Exception):
@@ -109,9 +109,9 @@ class QuotaExceededError(CasstoreError):
     kind = "quota"
 
     def __init__(
-        self, message: str, *, max_bytes: int | None = None, used_bytes: int | None = None, path: str | None = None
+        self, message: str, *, max_bytes: int | None = None, used_bytes: int | None = None, **where: Any
     ) -> None:
-        super().__init__(message, path=path)
+        super().__init__(message, **where)
         self.max_bytes = max_bytes
         self.used_bytes = used_bytes
 

@@ -202,8 +202,8 @@ def test_a_plan_changes_nothing(store: casstore.Store, tmp_path: Path) -> None:
     plan = store.plan_gc(grace_seconds=0, undo_keep_seconds=0)
     text = str(plan)
     assert "chunk list" in text
-    assert "grace 0 s" in text
-    assert "moves of refs expired" in text
+    assert "grace 0s" in text
+    assert "1 expired move of refs" in text
     assert plan.expired_moves == 1
     assert plan.dead_objects > 3
     assert plan.dead_bytes > 9000

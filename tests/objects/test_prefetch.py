@@ -396,6 +396,8 @@ def test_what_left_before_it_was_asked_for_is_wasted(store: casstore.Store) -> N
     with Materializer(store) as home:
         ahead = Prefetcher(home, margin=0)
         ahead.expect([(state, 1.0)], ["agent/000/plan", "agent/001/plan"])
+        # Both are there; the pool rests for a moment between thinking and loading, too.
+        until(lambda: home.status().loaded == 2)
         settle(home)
         home._loader.make_room(0)
         assert home.register(state, "agent/000/plan").get()["plan"] == 0
