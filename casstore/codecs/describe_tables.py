@@ -67,15 +67,6 @@ def has_pyarrow() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
-def table_shape(data: bytes) -> TableShape | None:
-    """What a table is; None without pyarrow.
-
-    Raises:
-        CorruptionError: It is no table.
-    """
-    return _shape(ArrowFactory().decode(data)) if has_pyarrow() else None
-
-
 def _shape(table: Any) -> TableShape:
     return TableShape(table.num_rows, tuple((field.name, str(field.type)) for field in table.schema))
 

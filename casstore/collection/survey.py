@@ -25,8 +25,6 @@ LIVE: Final = "live"
 YOUNG: Final = "young"
 DEAD: Final = "dead"
 
-Pause = Callable[[], None]
-
 
 @dataclass(slots=True)
 class Tally:

@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import casstore
-from casstore.errors import CasstoreError
+import casstore.collection.plan as plan_module
+import casstore.collection.sweep as sweep
+import casstore.storage.content as content
+from casstore.address import Address
+from casstore.errors import CorruptionError
+from casstore.format.entry import file_entry
 from casstore.format.kinds import CHUNK_LIST
+from casstore.storage.indexed import MAX_PENDING
 from casstore.testing.model import noise
 from tests.collection.test_deltas import put_versions
 from tests.snapshots.driving import collect, commit, open_backend, tree_of
@@ -22,18 +29,18 @@ def plan(store: casstore.Store, grace: int = 0) -> casstore.GcPlan:
     return store.plan_gc(grace_seconds=grace, undo_keep_seconds=0)
 
 
-# Snapshots.add without an operation: hits before the plan, the snapshot's record after it, and mark_watched skips it
 @pytest.mark.parametrize("grace", [0, 60])
 @pytest.mark.parametrize("backend", ["segments", "files", "memory"])
-def test_add_snapshot_across_plan(backend: str, grace: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_that_is_added_across_a_plan_keeps_its_tree(
+    backend: str, grace: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan comes after the hits on the roots, and before the snapshot's record."""
     with open_backend(backend, tmp_path / "s") as store:
         files = {f"{number}": noise(200, number) for number in range(20)}
         root = tree_of(store, files)
         assert root is not None
         if grace:
             # Put long ago: as if `time.time` went on by two hours.
-            import time
-
             now = time.time
             monkeypatch.setattr(time, "time", lambda: now() + 7200)
         put_record = store.storage.__class__.put_record
@@ -52,12 +59,10 @@ def test_add_snapshot_across_plan(backend: str, grace: int, tmp_path: Path, monk
         collect(store)
 
 
-# a collection that was interrupted leaves a list of lists without one; the next with grace clears SWEEPING
-@pytest.mark.parametrize("how", ["exception"])
-def test_interrupted_then_grace(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import casstore.collection.sweep as sweep
-    import casstore.storage.content as content
-
+def test_after_an_interrupted_sweep_a_collection_with_grace_makes_no_list_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep ends between a list below and the one above it, which then is young."""
     monkeypatch.setattr(content, "MAX_PIECES", 4)
     monkeypatch.setattr(sweep, "_BATCH", 1)
     with open_backend("segments", tmp_path / "s") as store:
@@ -93,8 +98,8 @@ def test_interrupted_then_grace(how: str, tmp_path: Path, monkeypatch: pytest.Mo
         assert store.get(address) == data
 
 
-def partly_collected(path: Path) -> tuple[bytes, dict[str, bytes]]:
-    """A store whose index was rebuilt: a snapshot that was collected is back, some of what it leads to is not."""
+def partly_collected(path: Path) -> Address:
+    """A store without its index: a snapshot that was collected will be back, some of what it leads to will not."""
     files = {"a": noise(30_000, 1), "b": noise(20_000, 2)}
     with open_backend("segments", path) as store:
         store.refs["gone"] = snapshot = commit(store, files)
@@ -110,49 +115,53 @@ def partly_collected(path: Path) -> tuple[bytes, dict[str, bytes]]:
         collect(store)
         del monkey.compact
     shutil.rmtree(path / "index")
-    return address, files
+    return address
 
 
-# a collection after a rebuild clears SWEEPING although what is back in part is young: refs then take it unchecked
-def test_rebuild_then_collection_with_grace(tmp_path: Path) -> None:
-    address, files = partly_collected(tmp_path / "s")
+def test_no_ref_is_set_to_what_is_back_in_part(tmp_path: Path) -> None:
+    """Not after a collection either, for which all that is back is young."""
+    address = partly_collected(tmp_path / "s")
     with open_backend("segments", tmp_path / "s") as store:
-        with pytest.raises(CasstoreError):
-            store.refs["again"] = store.resolve(address)
-        plan(store, grace=3600).execute()
-        try:
-            store.refs["again"] = store.resolve(address)
-        except CasstoreError:
-            return
-        assert dict(store.resolve("again").files) == files
+        for _ in range(2):
+            with pytest.raises(casstore.NotFoundError, match="only in part"):
+                store.refs["again"] = store.resolve(address)
+            assert "again" not in store.refs
+            plan(store, grace=3600).execute()
 
 
-# a mere handle of what is back in part stops every collection
-def test_handle_stops_collection(tmp_path: Path) -> None:
-    address, _ = partly_collected(tmp_path / "s")
+def test_a_handle_of_what_is_back_in_part_stops_no_collection(tmp_path: Path) -> None:
+    address = partly_collected(tmp_path / "s")
     with open_backend("segments", tmp_path / "s") as store:
+        dead = store.put(noise(500, 3))
         handle = store.resolve(address)
         collect(store)
-        assert handle
+        assert dead not in store
+        assert handle.id in store
+        assert dict(store.refs["main"].files) == {"stay": noise(9_000, 7)}
 
 
-# a new snapshot on top of what is back in part is not checked
-def test_branch_of_partly_collected(tmp_path: Path) -> None:
-    address, _files = partly_collected(tmp_path / "s")
+def test_no_ref_is_set_to_what_is_made_of_it(tmp_path: Path) -> None:
+    address = partly_collected(tmp_path / "s")
     with open_backend("segments", tmp_path / "s") as store:
-        snapshot = store.resolve(address)
-        branch = store.branch(snapshot)
+        branch = store.branch(store.resolve(address))
         branch.files["new"] = b"new" * 100
-        try:
+        with pytest.raises(casstore.NotFoundError, match="only in part"):
             branch.commit("on top", ref="again")
-        except CasstoreError:
-            return
-        del snapshot, branch
+        assert "again" not in store.refs
+        del branch
         collect(store)
+        assert address not in store
+        assert store.verify()
+        # From here on nothing is in doubt.
+        branch = store.branch("main")
+        branch.files["new"] = b"new" * 100
+        branch.commit("on top", ref="again")
 
 
-# between `collecting = False` and `sweeps += 1` another plan may begin to execute
-def test_two_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_waits_for_the_end_of_another_collection_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made while the other one compacted, and is executed as soon as that one says that it is done."""
     with open_backend("segments", tmp_path / "s") as store:
         backend: Any = store.storage.backend
         store.put(noise(20_000, 5))
@@ -164,6 +173,7 @@ def test_two_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         entry = backend.find(address)
         assert entry.kind == CHUNK_LIST
         plans: list[Any] = []
+        refused: list[str] = []
         compact = backend.compact
 
         def slow_compact(segments: Any, **options: Any) -> None:
@@ -185,19 +195,21 @@ def test_two_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                 other, plans[-1] = plans[-1], None
                 try:
                     other.execute()
-                except casstore.ConflictError:
-                    pass
+                except casstore.ConflictError as error:
+                    refused.append(error.message)
 
         backend.__dict__.pop("collecting")
         monkeypatch.setattr(cls, "collecting", property(get, set_), raising=False)
         plan(store).execute()
+        assert ["make a new plan" in message for message in refused] == [True]
         assert store.put(data) == address
         assert store.get(address) == data
 
 
-# a delta became full between the look-up and the hit: live content "was collected"
 @pytest.mark.parametrize("backend", ["segments", "files", "memory"])
-def test_hit_with_an_old_entry(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_delta_that_became_full_since_it_was_looked_up_is_hit(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_backend(backend, tmp_path / "s") as store:
         data, (base, delta) = put_versions(store, 1)
         held = store.open_content(delta)
@@ -220,10 +232,10 @@ def test_hit_with_an_old_entry(backend: str, tmp_path: Path, monkeypatch: pytest
         held.close()
 
 
-# memory backend: a record that is written anew is gone for a moment
-def test_memory_put_again(tmp_path: Path) -> None:
+def test_in_memory_a_record_that_is_written_anew_is_never_absent(tmp_path: Path) -> None:
+    """A reader looks whenever a record is taken out, and the one that is made full is not."""
     with open_backend("memory", tmp_path / "s") as store:
-        data, (_base, delta) = put_versions(store, 1)
+        data, (base, delta) = put_versions(store, 1)
         held = store.open_content(delta)
         store.storage.cache.clear()
         backend: Any = store.storage.backend
@@ -249,16 +261,19 @@ def test_memory_put_again(tmp_path: Path) -> None:
         collect(store)
         held.close()
         assert errors == []
+        # It was written anew, and its base is gone.
+        entry = backend.find(delta)
+        assert entry is not None
+        assert entry.base is None
+        assert base not in store
+        assert store.get(delta) == data[1]
 
 
-# verify of a writable store marks deltas damaged whose base is; healing the base does not heal them
-def test_verify_marks_deltas(tmp_path: Path) -> None:
+def test_what_verify_finds_out_about_a_base_is_no_damage_of_its_deltas(tmp_path: Path) -> None:
     with open_backend("segments", tmp_path / "s") as store:
         data, addresses = put_versions(store, 3)
         base = addresses[0]
         with store.storage.operation():
-            from casstore.format.entry import file_entry
-
             commit(store, {str(n): file_entry(len(d), a) for n, (d, a) in enumerate(zip(data, addresses))}, ref="main")
     with open_backend("segments", tmp_path / "s") as store:
         info = store.storage.locate(base)
@@ -268,10 +283,44 @@ def test_verify_marks_deltas(tmp_path: Path) -> None:
             byte = file.read(1)
             file.seek(info.offset + 60)
             file.write(bytes([byte[0] ^ 0xFF]))
-        with pytest.raises(CasstoreError):
+        with pytest.raises(CorruptionError):
             store.verify()
         assert store.put(data[0]) == base
         store.storage.cache.clear()
         assert [store.get(address) for address in addresses] == data
         assert all(address in store for address in addresses)
         assert not store.storage.backend.hurt
+
+
+def test_renewed_stamps_do_not_wait_without_bound(tmp_path: Path) -> None:
+    with open_backend("segments", tmp_path / "s") as store:
+        with store.storage.ingest() as ingest:
+            addresses = [ingest.add(b"content %08d" % number * 3) for number in range(MAX_PENDING + 100)]
+        store.sync()
+        later = int(time.time()) + 10_000
+        backend: Any = store.storage.backend
+        for address in addresses:
+            backend.touch(address, later)
+            assert len(backend._pending) <= MAX_PENDING
+        assert {entry.stamp for _, entry in backend.scan()} == {later}
+
+
+def test_what_is_written_during_a_survey_is_not_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_survey = plan_module.make_survey
+
+    def slow(*arguments: Any) -> Any:
+        found = make_survey(*arguments)
+        commit(store, {str(number): noise(9000, 10 + number) for number in range(20)}, ref="meanwhile")
+        store.sync()
+        return found
+
+    with open_backend("segments", tmp_path / "s") as store:
+        commit(store, {"a": noise(9000, 1)}, ref="main")
+        monkeypatch.setattr(plan_module, "make_survey", slow)
+        with store.plan_gc(grace_seconds=0, undo_keep_seconds=3600) as made:
+            assert made.dead_objects == 0
+            assert made.segments == {}
+            before = {info.segment for info in store.storage.backend.segments()}
+            assert len(before) > 3
+            made.execute()
+        assert {info.segment for info in store.storage.backend.segments()} >= before
