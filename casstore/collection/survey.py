@@ -8,7 +8,7 @@ meanwhile shows in the watches of the plan, and is added by the sweep (``sweep.p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,8 +65,8 @@ class Addresses:
 
     __slots__ = ("data",)
 
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = bytearray(data)
+    def __init__(self) -> None:
+        self.data = bytearray()
 
     def add(self, address: Address) -> None:
         """One more."""
@@ -115,8 +115,11 @@ class Survey:
     def memory_bytes(self) -> int:
         """Bytes that it takes, as good as all of them."""
         bitmaps = (self.live, self.live_bases, self.young, self.young_bases)
-        lists = (*self.dead.values(), self.dead_deltas, self.lonely)
-        return sum(bitmap.memory_bytes for bitmap in bitmaps) + sum(len(found.data) for found in lists)
+        return sum(bitmap.memory_bytes for bitmap in bitmaps) + sum(len(found.data) for found in self.lists())
+
+    def lists(self) -> list[Addresses]:
+        """All lists of addresses, always in the same order."""
+        return [*(self.dead[kind] for kind in (*PARENTS, CHUNK)), self.dead_deltas, self.lonely]
 
 
 def survey(storage: Storage, task: Task) -> Survey:

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
 """A survey in a process of its own, so that writers keep the interpreter to themselves.
 
-``main`` is that process. It gets the task on its standard input and answers on a pipe, each one value in MessagePack.
-It opens the store read-only, as any reader: its pin keeps the segments that it reads.
+``main`` is that process. It gets the task on its standard input and answers on a pipe: a length, so many bytes of
+MessagePack, and the lists of addresses as they are. It opens the store read-only, as any reader: its pin keeps the
+segments that it reads.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, Final
 
 from casstore.address import Address
-from casstore.collection.survey import Addresses, Survey, Tally, Task, survey
+from casstore.collection.survey import Survey, Tally, Task, survey
 from casstore.config import MIB, Config
 from casstore.errors import CorruptionError
 from casstore.osfile import OsFiles
@@ -28,6 +31,7 @@ _START: Final = (
     "import sys; sys.path[:] = {path!r}; from casstore.collection.survey_process import main; main({answer})"
 )
 _CACHE_BYTES: Final = 4 * MIB
+_LENGTH: Final = struct.Struct("<Q")
 
 
 def make_survey(storage: Storage, task: Task, path: str | None) -> Survey:
@@ -73,16 +77,12 @@ def survey_elsewhere(storage: Storage, task: Task, path: str) -> Survey | None:
         }
     )
     try:
-        answer = msgspec.msgpack.decode(_ask(sent))
-    except (OSError, msgspec.DecodeError):
+        return _ask(sent)
+    except (OSError, EOFError):
         return None
-    if "error" in answer:
-        address = answer["address"]
-        raise CorruptionError(answer["error"], address=None if address is None else Address(address))
-    return _decoded(answer)
 
 
-def _ask(sent: bytes) -> bytes:
+def _ask(sent: bytes) -> Survey:
     """What the other process answers, on a descriptor of its own: anything may print when Python starts."""
     answers, theirs = os.pipe()
     with open(answers, "rb") as answer:
@@ -102,7 +102,7 @@ def _ask(sent: bytes) -> bytes:
             if stdin is not None:
                 with stdin:
                     stdin.write(sent)
-            return answer.read()
+            return _read(answer)
         except BaseException:
             process.kill()
             raise
@@ -127,26 +127,29 @@ def main(answer: int) -> None:
     )
     config = Config(cache_bytes=_CACHE_BYTES)
     opened = open_storage(asked["path"], read_only=True, timeout=0.0, config=config, files=OsFiles())
-    found: dict[str, Any]
+    found = Survey()
+    head: dict[str, Any]
     try:
-        found = _encoded(survey(opened.storage, task))
+        found = survey(opened.storage, task)
+        head = _head(found)
     except CorruptionError as error:
-        found = {"error": error.message, "address": error.address}
+        head = {"error": error.message, "address": error.address}
     finally:
         opened.close()
+    encoded = msgspec.msgpack.encode(head)
     with open(answer, "wb") as target:
-        target.write(msgspec.msgpack.encode(found))
+        target.write(_LENGTH.pack(len(encoded)) + encoded)
+        for addresses in found.lists():
+            target.write(addresses.data)
 
 
-def _encoded(found: Survey) -> dict[str, Any]:
+def _head(found: Survey) -> dict[str, Any]:
     return {
+        "lengths": [len(addresses.data) for addresses in found.lists()],
         "live": found.live.parts(),
         "live_bases": found.live_bases.parts(),
         "young": found.young.parts(),
         "young_bases": found.young_bases.parts(),
-        "dead": {kind: addresses.data for kind, addresses in found.dead.items()},
-        "dead_deltas": found.dead_deltas.data,
-        "lonely": found.lonely.data,
         "tallies": {
             part: {kind: (tally.objects, tally.bytes) for kind, tally in tallies.items()}
             for part, tallies in found.tallies.items()
@@ -156,20 +159,39 @@ def _encoded(found: Survey) -> dict[str, Any]:
     }
 
 
-def _decoded(answer: dict[str, Any]) -> Survey:
+def _read(answer: BufferedReader) -> Survey:
+    """The survey as ``main`` writes it; addresses go where they stay, as there may be many.
+
+    Raises:
+        EOFError: It ends too early.
+        CorruptionError: The other process met it.
+    """
+    import msgspec
+
+    (length,) = _LENGTH.unpack(_exactly(answer, _LENGTH.size))
+    head = msgspec.msgpack.decode(_exactly(answer, length))
+    if "error" in head:
+        address = head["address"]
+        raise CorruptionError(head["error"], address=None if address is None else Address(address))
     found = Survey(
-        live=Bitmap(answer["live"]),
-        live_bases=Bitmap(answer["live_bases"]),
-        young=Bitmap(answer["young"]),
-        young_bases=Bitmap(answer["young_bases"]),
-        dead={kind: Addresses(data) for kind, data in answer["dead"].items()},
-        dead_deltas=Addresses(answer["dead_deltas"]),
-        lonely=Addresses(answer["lonely"]),
-        tallies={part: _tallies(kinds) for part, kinds in answer["tallies"].items()},
+        live=Bitmap(head["live"]),
+        live_bases=Bitmap(head["live_bases"]),
+        young=Bitmap(head["young"]),
+        young_bases=Bitmap(head["young_bases"]),
+        tallies={part: _tallies(kinds) for part, kinds in head["tallies"].items()},
+        gaps=head["gaps"],
     )
-    found.kept_bytes.update(answer["kept_bytes"])
-    found.gaps = answer["gaps"]
+    found.kept_bytes.update(head["kept_bytes"])
+    for addresses, length in zip(found.lists(), head["lengths"], strict=True):
+        addresses.data = _exactly(answer, length)
     return found
+
+
+def _exactly(answer: BufferedReader, length: int) -> bytearray:
+    data = bytearray(length)
+    if answer.readinto(data) != length:
+        raise EOFError
+    return data
 
 
 def _tallies(kinds: dict[str, tuple[int, int]]) -> dict[str, Tally]:
