@@ -56,10 +56,12 @@ class Coverage:
 
     def __enter__(self) -> None:
         self._before = len(self._seen)
+        # Somebody may measure the coverage of the tests, who would see nothing of what comes later.
+        self._other = sys.gettrace()
         sys.settrace(self._called)
 
     def __exit__(self, *failure: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._other)
         self.grew = len(self._seen) > self._before
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -98,7 +99,9 @@ def test_each_broken_property_is_found(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError):
         attempt(_invalid)
     findings = Findings("record", Target(run=_raises), tmp_path / "record")
+    tracing = sys.gettrace()
     plain_loop(findings, [b"abc"], 0.05, 1)
+    assert sys.gettrace() is tracing
     (kept,) = (tmp_path / "record").iterdir()
     assert len(kept.read_bytes()) <= 3
     assert findings.runs > 1
