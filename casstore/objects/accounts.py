@@ -4,6 +4,10 @@
 Thinking about a touch is booked on the shape that was touched, and so is what came of the guesses that this led to. An
 account begins with a little credit; where that is used up, touches of this shape are not thought about for a while,
 longer each time. Invariant: no clock here, all times are handed in, so that the same times give the same decisions.
+
+What the pool computes holds nobody up while all others wait: for a model's answer, a compiler, a person. So it is
+booked as far as others of the process compute. Where that is a share b of the time, guesses pay from b / (1 + b) hits
+on: then the loads that are wasted cost what the others save.
 """
 
 from __future__ import annotations
@@ -26,6 +30,12 @@ MAX_REST_TOUCHES: Final = 2**16
 """Touches for which an account rests, at the least and at the most; twice as many each time that it did not pay."""
 NEWEST: Final = 1 / 16
 """Weight of the newest load in the mean time of a shape's loads, and of the newest guess in what one costs."""
+HALF_SECONDS: Final = 1.0
+"""After so long, what was seen of how busy others are counts half."""
+IDLE_SHARE: Final = 0.5
+"""Others that compute less of the time than this are idle: each touch is thought about at once."""
+SEEN_SECONDS: Final = 0.05
+"""Before, others are taken to be busy all the time."""
 OUTLIER: Final = 4.0
 """A load that took so many times the mean counts as this: a thread that had to wait for a processor says little."""
 
@@ -85,18 +95,62 @@ class Accounts:
     Args:
         max_shapes: Bound of the shapes.
         margin: A load must take so many times what a guess costs; 0 keeps no accounts: everything is guessed.
+        busy: Share of the time that others compute, 0 to 1; None finds out.
 
     Attributes:
-        guess_seconds: What one guess costs, from the look-up to handing it over, by mean.
+        busy: That share now.
+        guess_seconds: What one guess costs others, from the look-up to handing it over, by mean.
     """
 
-    __slots__ = ("_known", "guess_seconds", "margin", "max_shapes")
+    __slots__ = (
+        "_computed",
+        "_finds_out",
+        "_known",
+        "_passed",
+        "_seen",
+        "busy",
+        "guess_seconds",
+        "margin",
+        "max_shapes",
+    )
 
-    def __init__(self, max_shapes: int, margin: float) -> None:
+    def __init__(self, max_shapes: int, margin: float, busy: float | None = 1.0) -> None:
         self.max_shapes = max_shapes
         self.margin = margin
+        self.busy = 1.0 if busy is None else busy
         self.guess_seconds = 0.0
         self._known: OrderedDict[str, Account] = OrderedDict()
+        self._finds_out = busy is None
+        self._seen: tuple[float, float] | None = None
+        self._passed = self._computed = 0.0
+
+    def look(self, now: float, others: float) -> None:
+        """Notes how busy others are.
+
+        Args:
+            now: Seconds of any clock.
+            others: Seconds of processor time that the process took until then, but for those of the pool.
+        """
+        if not self._finds_out:
+            return
+        if self._seen is not None:
+            passed, computed = now - self._seen[0], others - self._seen[1]
+            kept = 0.5 ** (passed / HALF_SECONDS)
+            self._passed = self._passed * kept + passed
+            self._computed = self._computed * kept + computed
+            if self._passed > SEEN_SECONDS:
+                self.busy = min(1.0, max(0.0, self._computed / self._passed))
+        self._seen = now, others
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether others wait most of the time, so that a thread that wakes takes the processor from nobody."""
+        return self.busy < IDLE_SHARE
+
+    @property
+    def even(self) -> float:
+        """Share of hits at which guesses neither cost nor save, 0 to 0.5."""
+        return self.busy / (1 + self.busy)
 
     def of(self, key: str) -> Account:
         """The account of a key's shape."""
@@ -118,15 +172,23 @@ class Accounts:
         """Whether loads of this shape take long enough to be guessed."""
         return not self.margin or account.seconds >= self.least_seconds
 
-    def guessed(self, seconds: float) -> None:
-        """Notes what one guess cost."""
+    def thought(self, account: Account, seconds: float, handover: float) -> None:
+        """Notes what one guess cost: seconds of the pool, and those of whoever woke it."""
+        cost = seconds * self.busy + handover
         mean = self.guess_seconds
-        self.guess_seconds = mean + (min(seconds, OUTLIER * mean) - mean) * NEWEST if mean else seconds
+        self.guess_seconds = mean + (min(cost, OUTLIER * mean) - mean) * NEWEST if mean else cost
+        if self.margin:
+            account.book(-cost)
 
-    def book(self, account: Account, seconds: float) -> None:
-        """See ``Account.book``."""
+    def saved(self, account: Account, seconds: float) -> None:
+        """Notes what somebody had not to wait."""
         if self.margin:
             account.book(seconds)
+
+    def wasted(self, account: Account, seconds: float) -> None:
+        """Notes a load of the pool that nobody wanted."""
+        if self.margin:
+            account.book(-seconds * self.busy)
 
     @property
     def resting(self) -> int:

@@ -173,6 +173,10 @@ class Loader:
             elif held is not None:
                 # Not under the lock, as the observer may ask for more.
                 if asked:
+                    if held.fresh:
+                        # So far it mattered as much as it was likely; from now on, as much as who holds it says.
+                        held.fresh = False
+                        held.priority = ref._priority(key)
                     self.touched(ref, held)
                 return value
         if asked:
@@ -211,7 +215,6 @@ class Loader:
             found = waiting
         if found is None or found.value is MISSING or not ref._place.fits(found.value):
             return None
-        found.fresh = False
         found.attach(ref)
         ref._held = found
         return found

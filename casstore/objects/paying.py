@@ -13,9 +13,9 @@ from typing import Final
 
 OUTCOMES: Final = 1 / 32
 """Weight of the newest outcome in the share of hits."""
-OFF_BELOW: Final = 0.5
-ON_ABOVE: Final = 0.65
-"""A wasted load costs about what a hit saves, and the memory besides; between the two, nothing changes."""
+EVEN: Final = 0.5
+MARGIN: Final = 0.15
+"""A wasted load costs what a hit saves, at the most; so far above, it is switched on again."""
 PATIENCE: Final = 32
 MAX_PATIENCE: Final = 4096
 """Outcomes that it watches before it switches itself on again, at the least; twice as many each time it was wrong."""
@@ -27,15 +27,17 @@ class Payoff:
 
     Attributes:
         active: Whether its guesses are loaded; else they are only watched.
+        even: Share of hits at which loading them neither costs nor saves; below, it switches itself off.
         share: Share of the last guesses that came true, 0 to 1.
         switches: How often it was switched off or on.
     """
 
-    __slots__ = ("_patience", "_shadow", "_since", "active", "share", "switches")
+    __slots__ = ("_patience", "_shadow", "_since", "active", "even", "share", "switches")
 
     def __init__(self) -> None:
         self.active = True
-        self.share = ON_ABOVE
+        self.even = EVEN
+        self.share = EVEN + MARGIN
         self.switches = 0
         self._patience = PATIENCE
         self._since = 0
@@ -49,10 +51,10 @@ class Payoff:
         if self.active:
             if self._since >= MAX_PATIENCE:
                 self._patience = PATIENCE
-            if self.share < OFF_BELOW:
+            if self.share < self.even:
                 self._switch(False)
                 self._patience = min(MAX_PATIENCE, 2 * self._patience)
-        elif self.share > ON_ABOVE and self._since >= self._patience:
+        elif self.share > self.even + MARGIN and self._since >= self._patience:
             self._switch(True)
 
     def _switch(self, active: bool) -> None:

@@ -61,6 +61,8 @@ class Pool:
         self.max_abandoned = max_abandoned
         self.abandoned = self.abandoned_ever = self.died = 0
         self.rejected = self.cancelled = self.late = 0
+        self.computed_seconds = 0.0
+        """Processor time that its threads took, but for what they do now."""
         self._run = run
         self._desert = desert
         self._wake = threading.Condition(self.lock)
@@ -201,8 +203,11 @@ class Pool:
     def _work(self, worker: Worker) -> None:
         self._inside.worker = worker
         worker.ident = threading.get_ident()
+        computed = 0.0
         while True:
+            before, computed = computed, time.thread_time()
             with self._wake:
+                self.computed_seconds += computed - before
                 job = self._next(worker)
                 if job is None:
                     self._workers.discard(worker)

@@ -69,8 +69,9 @@ class Prefetcher:
         least: Probability below which nothing is loaded, 0 to 1.
         max_keys: Keys that are remembered.
         max_shapes: Shapes of keys that are remembered.
-        margin: A load must take so many times what guessing it costs, as other threads are held up meanwhile; 0 guesses
-            everything, whatever it costs.
+        margin: A load must take so many times what guessing it costs; 0 guesses everything, whatever it costs.
+        busy: Share of the time that other threads of the process compute, 0 to 1, and are held up by what this does;
+            None finds out.
         clock: Seconds of processor time of a thread, for what guessing costs.
 
     Raises:
@@ -90,14 +91,11 @@ class Prefetcher:
         max_keys: int = 8192,
         max_shapes: int = 1024,
         margin: float = 2.0,
+        busy: float | None = None,
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        for name, value in (
-            ("budget_bytes", budget_bytes),
-            ("ahead", ahead),
-            ("max_keys", max_keys),
-            ("max_shapes", max_shapes),
-        ):
+        counts = {"budget_bytes": budget_bytes, "ahead": ahead, "max_keys": max_keys, "max_shapes": max_shapes}
+        for name, value in counts.items():
             check_count(name, value)
         self.budget_bytes = budget_bytes
         self.ahead = ahead
@@ -107,7 +105,7 @@ class Prefetcher:
         self._home = weakref.ref(materializer)
         self._loader = materializer._loader
         self._memory = Memory(max_keys, max_shapes)
-        self._accounts = Accounts(max_shapes, self.margin)
+        self._accounts = Accounts(max_shapes, self.margin, None if busy is None else check_priority(busy))
         self._least_seconds = LEAST_SECONDS if self.margin else 0.0
         # Reentrant, as what is looked up may run Python's collector, and that somebody's destructor.
         self._mind = threading.RLock()
@@ -160,7 +158,7 @@ class Prefetcher:
         )
         if not self._learned.active:
             in_haste = len(self._noted) >= BATCH_TOUCHES
-        elif loaded and self.margin:
+        elif loaded and self.margin and not self._accounts.is_idle:
             # A thread that wakes takes the processor from him who wakes it; so not while there is enough ahead.
             runs_short = (
                 self._last_claimed is held and len(self._waiting) + len(self._loader.pending) <= self.ahead // 2
@@ -211,17 +209,20 @@ class Prefetcher:
             for touch in heads.values():
                 self._guess(home, touch, threshold)
                 ended = self._clock()
-                self._spent(touch.account, ended - began + handover)
-                self._accounts.guessed(ended - began + handover)
+                self._thought(touch.account, ended - began, handover)
                 began, handover = ended, 0.0
             if visited is not None:
                 self._look_at(visited)
-                self._spent(self._visits, self._clock() - began + handover)
-            self._least_seconds = self._accounts.least_seconds if self.margin else 0.0
+                self._thought(self._visits, self._clock() - began, handover)
+            accounts = self._accounts
+            accounts.look(self._loader.now(), time.process_time() - home._pool.computed_seconds)
+            if self.margin:
+                self._least_seconds = accounts.least_seconds
+                self._learned.even = self._search.even = accounts.even
 
-    def _spent(self, account: Account, seconds: float) -> None:
+    def _thought(self, account: Account, seconds: float, handover: float) -> None:
         with self._loader.lock:
-            self._accounts.book(account, -seconds)
+            self._accounts.thought(account, seconds, handover)
 
     def _forget_stale(self) -> list[Held | None]:
         dropped = []
@@ -357,7 +358,7 @@ class Prefetcher:
     def _waste(self, ahead: Ahead) -> None:
         self._wasted += 1
         mean = ahead.guess.kind.seconds
-        self._accounts.book(ahead.guess.account, -min(ahead.seconds, OUTLIER * mean) if mean else -ahead.seconds)
+        self._accounts.wasted(ahead.guess.account, min(ahead.seconds, OUTLIER * mean) if mean else ahead.seconds)
         ahead.guess.source.judge(False)
 
     def _claimed(self, held: Held, used: bool, waited: float) -> None:
@@ -374,7 +375,7 @@ class Prefetcher:
         self._last_claimed = held
         self._hits += 1
         self._saved_seconds += saved
-        self._accounts.book(ahead.guess.account, saved)
+        self._accounts.saved(ahead.guess.account, saved)
         ahead.guess.source.judge(True)
 
     def expect(

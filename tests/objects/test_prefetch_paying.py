@@ -14,14 +14,18 @@ import casstore
 from casstore.objects import Materializer, Prefetcher
 from casstore.objects.accounts import (
     CREDIT_SECONDS,
+    HALF_SECONDS,
     LEAST_SECONDS,
     MAX_REST_TOUCHES,
     MOST_SECONDS,
     OUTLIER,
     REST_TOUCHES,
+    SEEN_SECONDS,
     Account,
     Accounts,
 )
+from casstore.objects.held import Held
+from casstore.objects.paying import Payoff
 from casstore.objects.places import SnapshotPlace
 from tests.objects.loading_fakes import LONG, blocked, until
 
@@ -55,7 +59,7 @@ class Clock:
 def prefetcher(home: Materializer, load_seconds: float, think_seconds: float = 0.0, **options: Any) -> Prefetcher:
     """One for which loads, and thinking, take as long as is stated."""
     home._loader.now = Clock(load_seconds)
-    ahead = Prefetcher(home, clock=Clock(think_seconds), **options)
+    ahead = Prefetcher(home, clock=Clock(think_seconds), **{"busy": 1.0, **options})
     # What waking takes is measured by the clock of loads, of which each look takes a load's time.
     ahead._wake = lambda: wake(home, ahead)  # type: ignore[method-assign]
     return ahead
@@ -117,15 +121,67 @@ def test_what_is_worth_a_guess() -> None:
     quick.loaded(LEAST_SECONDS / 2)
     slow.loaded(LEAST_SECONDS * 2)
     assert (accounts.is_worth(quick), accounts.is_worth(slow)) == (False, True)
-    accounts.guessed(LEAST_SECONDS * 1.5)
+    accounts.thought(quick, LEAST_SECONDS, LEAST_SECONDS / 2)
     assert accounts.least_seconds == LEAST_SECONDS * 3
     assert not accounts.is_worth(slow), "guessing costs more than half of a load"
     accounts.of("third/1")
     assert accounts.of("quick/1") is not quick, "bounded"
     free = Accounts(2, 0.0)
-    free.book(free.of("any"), -100.0)
+    free.thought(free.of("any"), 100.0, 0.0)
+    free.wasted(free.of("any"), 100.0)
     assert free.is_worth(free.of("any"))
     assert free.resting == 0
+
+
+def test_how_busy_others_are_is_found_out_and_what_happened_long_ago_is_forgotten() -> None:
+    accounts = Accounts(2, 2.0, None)
+    assert (accounts.busy, accounts.is_idle) == (1.0, False), "nothing is known yet"
+    accounts.look(100.0, 7.0)
+    accounts.look(100.0 + SEEN_SECONDS, 7.0)
+    assert accounts.busy == 1.0, "too short to tell"
+    for step in range(1, 100):
+        accounts.look(101.0 + step, 7.0 + 0.2 * step)
+    assert accounts.busy == pytest.approx(0.2)
+    assert accounts.is_idle
+    now, others = 200.0, 7.0 + 0.2 * 99
+    accounts.look(now + HALF_SECONDS, others + HALF_SECONDS)
+    # Of a long past, as much is left as HALF_SECONDS / ln 2, and now only half of that.
+    assert 0.5 < accounts.busy < 0.7
+    for step in range(2, 12):
+        # Several threads, of which those of the pool were counted late.
+        accounts.look(now + step, others + 3 * step)
+    assert accounts.busy == 1.0
+    for step in range(12, 30):
+        accounts.look(now + step, others)
+    assert accounts.busy == 0.0, "what the pool did is not counted on others"
+    fixed = Accounts(2, 2.0, 0.3)
+    fixed.look(0.0, 0.0)
+    fixed.look(1.0, 1.0)
+    assert fixed.busy == 0.3
+
+
+def test_what_the_pool_does_costs_as_much_as_others_compute() -> None:
+    for busy, even in ((1.0, 0.5), (0.25, 0.2), (0.0, 0.0)):
+        accounts = Accounts(2, 2.0, busy)
+        account = accounts.of("step/1")
+        accounts.thought(account, 0.004, 0.001)
+        assert account.credit == pytest.approx(CREDIT_SECONDS - 0.004 * busy - 0.001)
+        assert accounts.guess_seconds == pytest.approx(0.004 * busy + 0.001)
+        accounts.wasted(account, 0.008)
+        accounts.saved(account, 0.002)
+        assert account.credit == pytest.approx(CREDIT_SECONDS - 0.012 * busy + 0.001)
+        # So many hits in a hundred, of loads that take one second, are worth the others.
+        assert accounts.even == even == pytest.approx(busy * (1 - even))
+
+
+def test_a_source_is_judged_by_what_a_waste_costs() -> None:
+    cheap, dear = Payoff(), Payoff()
+    cheap.even = 0.1
+    for number in range(200):
+        for payoff in (cheap, dear):
+            if payoff.active:
+                payoff.judge(number % 4 == 0)
+    assert (cheap.active, dear.active) == (True, False)
 
 
 # -- where it pays, and where it does not
@@ -194,6 +250,41 @@ def test_what_is_small_or_hot_is_not_loaded_ahead() -> None:
             read(home, steps(store, 20, "cold"), keys_of(20, "cold"))
             store.storage.cache.clear()
         assert ahead.status().issued > 0
+
+
+def touched_without_loading(store: casstore.Store, busy: float) -> int:
+    """How often somebody thinks about the reads of loaded objects."""
+    state = steps(store, 30)
+    with Materializer(store) as home:
+        refs = [home.register(state, key) for key in keys_of(30)]
+        for ref in refs:
+            ref.get()
+        ahead = prefetcher(home, load_seconds=0.01, busy=busy)
+        thoughts = 0
+        for ref in refs:
+            home._loader.clock += 1
+            ahead._accounts.of(ref._key).loaded(0.01)
+            ref.get()
+            thoughts += ahead._called
+            until(lambda: not home._pool.is_at_work)
+        return thoughts
+
+
+def test_beside_idle_readers_every_touch_is_thought_about_at_once(store: casstore.Store) -> None:
+    assert touched_without_loading(store, 1.0) < 8
+    assert touched_without_loading(store, 0.1) > 20
+
+
+def test_what_was_loaded_ahead_matters_as_much_as_its_ref_says_once_it_is_asked_for(store: casstore.Store) -> None:
+    state = steps(store, 40)
+    with Materializer(store) as home:
+        ahead = prefetcher(home, load_seconds=0.01)
+        refs = [home.register(state, key, priority=0.25) for key in keys_of(40)]
+        for ref in refs:
+            assert ref.get()["text"]
+            until(lambda: not home._pool.is_at_work)
+        assert ahead.status().hits > 25
+        assert {held.priority for ref in refs if type(held := ref._held) is Held} == {0.25}
 
 
 # -- who loads
