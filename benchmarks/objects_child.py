@@ -72,19 +72,33 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
             tree.save(SEARCH)
 
         every = asked.get("save_every", 0)
-        search = Search(
-            store,
-            pages,
-            asked["pages"],
-            asked["wanted"],
-            every=every,
-            pause=pause if every else None,
-            tell=tell if asked.get("tell") else None,
+        if asked.get("grace_seconds") is not None:
+            store.configure(grace_seconds=asked["grace_seconds"], undo_keep_seconds=0)
+        collector = (
+            stack.enter_context(store.auto_collect(**asked["auto_collect"])) if "auto_collect" in asked else None
         )
-        done = search.run()
+        for number in range(asked.get("rounds", 1)):
+            if number:
+                # Another search of the same, which reads its pages again and saves its tree in the other's place.
+                pages = Plain(store) if asked["way"] == "plain" else Lazy(store, home)
+                del store.refs[SEARCH]
+            search = Search(
+                store,
+                pages,
+                asked["pages"],
+                asked["wanted"],
+                every=every,
+                pause=pause if every else None,
+                tell=tell if asked.get("tell") else None,
+            )
+            done = search.run()
         found.update(asdict(done))
         if asked.get("store_gc", False):
             collect(store)
+        if collector is not None:
+            collector.stop()
+            done_by = collector.status()
+            found.update(collections=done_by.collections, deleted_bytes=done_by.deleted_bytes)
         found["cpu"] = cpu_seconds() - before
         found["children_cpu"] = children_seconds() - before_children
         if asked["way"] == "lazy":
