@@ -52,17 +52,24 @@ def status_bytes(name: str, process: int | str = "self") -> int:
     return 0
 
 
+OWN, RESIDENT = "RssAnon", "VmRSS"
+"""Fields of ``/proc/PID/status``: memory of the process's own, and with the files that it maps."""
+
+
 class Watching:
     """Looks every few milliseconds, from a thread, at what a collection takes; use it as a context.
 
     Attributes:
-        own_bytes: Highest resident memory of this process.
+        own_bytes: Most memory of this process's own.
         child_bytes: The same of the processes that it started.
+        resident_bytes: Most memory of this process, with the files that it maps.
+        child_resident_bytes: The same of the processes that it started.
         disk_bytes: Most bytes that segment files took at once.
     """
 
     def __init__(self, path: Path) -> None:
         self.own_bytes = self.child_bytes = self.disk_bytes = 0
+        self.resident_bytes = self.child_resident_bytes = 0
         self._segments = path / "segments"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -78,9 +85,12 @@ class Watching:
     def _run(self) -> None:
         children = Path("/proc/self/task")
         while not self._stop.wait(0.02):
-            self.own_bytes = max(self.own_bytes, status_bytes("VmRSS"))
+            self.own_bytes = max(self.own_bytes, status_bytes(OWN))
+            self.resident_bytes = max(self.resident_bytes, status_bytes(RESIDENT))
             found = " ".join(file.read_text() for file in children.glob("*/children"))
-            self.child_bytes = max([self.child_bytes, *(status_bytes("VmRSS", pid) for pid in found.split())])
+            for process in found.split():
+                self.child_bytes = max(self.child_bytes, status_bytes(OWN, process))
+                self.child_resident_bytes = max(self.child_resident_bytes, status_bytes(RESIDENT, process))
             self.disk_bytes = max(self.disk_bytes, self.used_bytes())
 
     def used_bytes(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.collection_site import CONTENT_BYTES, Watching, count, fill, status_bytes
+from benchmarks.collection_site import CONTENT_BYTES, OWN, RESIDENT, Watching, count, fill, status_bytes
 from benchmarks.options import Options
 from benchmarks.parts import Measured
 from benchmarks.process import BenchmarkError
@@ -20,8 +20,9 @@ def objects_of(options: Options) -> int:
 def workload(options: Options) -> str:
     return (
         f"{objects_of(options):,} contents of {CONTENT_BYTES} random bytes in two states of equal size, nobody else at "
-        "work. Plan, execution and compaction; memory beyond what the process had before, sampled every 20 ms, and "
-        "all of the resident memory of the process that marks. Space: segment files at the fullest moment, beyond "
+        "work. Plan, execution and compaction. Memory, sampled every 20 ms: the process's own (`RssAnon`) beyond what "
+        "it had before, and with the files that it maps (`VmRSS`: LevelDB maps its tables, which the system takes back at "
+        "will); of the process that marks, all that it has. Space: segment files at the fullest moment, beyond "
         "those before the collection."
     )
 
@@ -31,7 +32,8 @@ def measure(options: Options) -> Measured:
         path = work / "store"
         with fill(path, objects_of(options)) as store:
             objects, segment_bytes = count(store), store.config.segment_bytes
-            before, used = status_bytes("VmRSS"), store.stats().record_bytes
+            used = store.stats().record_bytes
+            before, before_mapped = status_bytes(OWN), status_bytes(RESIDENT)
             with Watching(path) as watching:
                 started = time.perf_counter()
                 plan = store.plan_gc(grace_seconds=0, undo_keep_seconds=0)
@@ -50,13 +52,15 @@ def measure(options: Options) -> Measured:
             "live_bytes": live,
         }
     own = max(0, watching.own_bytes - before)
+    mapped = f"{megabytes(max(0, watching.resident_bytes - before_mapped))} with mapped files"
+    whole = f"{megabytes(watching.child_resident_bytes)} with mapped files"
     note = f"{objects:,} objects; plan {planned - started:.1f} s, execution {ended - planned:.1f} s"
     extra = max(0, watching.disk_bytes - used)
     return Measured(
         [
             Goal("mark and sweep", ended - started, seconds, 60.0, 15.0, detail=detail, note=note),
-            Goal("the same: extra memory of the process", own, megabytes, 64e6, 32e6),
-            Goal("the same: the process that marks", watching.child_bytes, megabytes, note="all that it has"),
+            Goal("the same: extra memory of the process", own, megabytes, 64e6, 32e6, note=mapped),
+            Goal("the same: the process that marks", watching.child_bytes, megabytes, note=whole),
             Goal("the same: space beyond what there was", extra, megabytes, segment_bytes, segment_bytes),
         ]
     )
