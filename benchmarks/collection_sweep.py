@@ -21,8 +21,8 @@ def workload(options: Options) -> str:
     return (
         f"{objects_of(options):,} contents of {CONTENT_BYTES} random bytes in two states of equal size, nobody else at "
         "work. Plan, execution and compaction. Memory, sampled every 20 ms: the process's own (`RssAnon`) beyond what "
-        "it had before, and with the files that it maps (`VmRSS`: LevelDB maps its tables, and the system takes them back "
-        "at will); of the process that marks, all that it has. Space: segment files at the fullest moment, beyond "
+        "it had before, and with the files that it maps (`VmRSS`: LevelDB maps its tables, and the system takes them "
+        "back at will); of the process that marks, all that it has. Space: segment files at the fullest moment, beyond "
         "those before the collection."
     )
 
