@@ -70,6 +70,8 @@ _ENTRY = struct.Struct("<IIIIIIBBB")
 _unpack_entry = _ENTRY.unpack_from
 _SEGMENT = struct.Struct("<QIB")
 _U64 = struct.Struct(">Q")
+_NO_BASE: Final = (None,)
+_new = tuple.__new__  # Half of what the constructor of a named tuple takes, and every read makes an entry.
 
 
 class IndexEntry(NamedTuple):
@@ -131,9 +133,9 @@ def decode_entry(value: bytes) -> IndexEntry:
         raise CorruptionError(f"an index entry is malformed; {_NEXT}")
     if not fields[8] & BASE_FLAG:
         if len(value) == _ENTRY.size:
-            return IndexEntry(*fields)
+            return _new(IndexEntry, fields + _NO_BASE)
     elif len(value) == _ENTRY.size + ADDRESS_BYTES:
-        return IndexEntry(*fields)._replace(base=Address(value[_ENTRY.size :]))
+        return _new(IndexEntry, (*fields, Address(value[_ENTRY.size :])))
     raise CorruptionError(f"an index entry is malformed; {_NEXT}")
 
 

@@ -120,11 +120,12 @@ class IndexedBackend(ABC):
         place = 0
         for key, value in self._index.scan(OBJECT + prefix):
             address = Address(key[1:])
-            while place < len(waiting) and waiting[place][0] < address:
-                yield waiting[place]
-                place += 1
-            if place < len(waiting) and waiting[place][0] == address:
-                continue
+            if waiting:
+                while place < len(waiting) and waiting[place][0] < address:
+                    yield waiting[place]
+                    place += 1
+                if place < len(waiting) and waiting[place][0] == address:
+                    continue
             entry = decode_entry(value)
             if self._reachable(entry):
                 yield address, entry
