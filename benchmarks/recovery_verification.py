@@ -15,7 +15,7 @@ from benchmarks.scratch import scratch
 from benchmarks.table import Goal, seconds
 from benchmarks.units import percent
 
-ROUNDS = 9
+ROUNDS = 15
 
 PROGRAM = """
 import sys, time
@@ -55,8 +55,8 @@ def workload(options: Options) -> str:
     return (
         f"{files:,} files of 200 bytes to {largest // 1000} kB, text of random words (compresses to a third), checked "
         "out into a new directory by a fresh process; and the same with BLAKE3 patched out of reading (nodes, chunks, "
-        f"lists, deltas, whole contents). In turns, {ROUNDS} each; the difference of the medians as a share of the one "
-        "without."
+        f"lists, deltas, whole contents). In turns, {ROUNDS} each; the least of each, as the system takes up to "
+        "twice as long to take the files in whenever it likes: the difference as a share of the one without."
     )
 
 
@@ -93,11 +93,19 @@ def measure(options: Options) -> Measured:
                     # The first round fills the page cache.
                     samples.append((wall, cpu))
                 shutil.rmtree(target)
-    walls = {verify: statistics.median(sample[0] for sample in samples) for verify, samples in times.items()}
-    cpus = {verify: statistics.median(sample[1] for sample in samples) for verify, samples in times.items()}
+    walls = {verify: min(sample[0] for sample in samples) for verify, samples in times.items()}
+    cpus = {verify: min(sample[1] for sample in samples) for verify, samples in times.items()}
+    medians = {verify: statistics.median(sample[0] for sample in samples) for verify, samples in times.items()}
     share = max(0.0, walls["yes"] / walls["no"] - 1)
     goals = [
-        Goal("a checkout's overhead for verification", share, percent, 0.15, 0.10),
+        Goal(
+            "a checkout's overhead for verification",
+            share,
+            percent,
+            0.15,
+            0.10,
+            note=f"by the medians {medians['yes'] / medians['no'] - 1:.1%}",
+        ),
         Goal("the same, of processor time", max(0.0, cpus["yes"] / cpus["no"] - 1), percent),
         Goal("that checkout", walls["yes"], seconds, note=f"{total / 1e6:.0f} MB"),
     ]
