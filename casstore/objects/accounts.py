@@ -20,7 +20,9 @@ from casstore.objects.successors import shape_of
 LEAST_SECONDS: Final = 0.0003
 """Loads that take less are not loaded ahead, however little a guess costs: waking a thread takes that long."""
 CREDIT_SECONDS: Final = 0.02
-"""What thinking may cost before it has saved anything."""
+LEAST_CREDIT_SECONDS: Final = 0.0025
+"""What thinking may cost before it has saved anything: at first, and at the least, half as much each time that it did
+not pay."""
 MOST_SECONDS: Final = 0.1
 """Savings that count: beyond, an account would go on for long where it does not pay any more."""
 MOST_HANDOVER_SECONDS: Final = 0.0001
@@ -50,11 +52,11 @@ class Account:
         switches: How often it was sent to rest.
     """
 
-    __slots__ = ("_loads", "_rest", "credit", "resting", "seconds", "switches")
+    __slots__ = ("_lent", "_loads", "_rest", "credit", "resting", "seconds", "switches")
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.credit = CREDIT_SECONDS
+        self.credit = self._lent = CREDIT_SECONDS
         self.resting = self.switches = 0
         self._loads = 0
         self._rest = REST_TOUCHES
@@ -74,12 +76,13 @@ class Account:
         if self.credit >= MOST_SECONDS:
             self.credit = MOST_SECONDS
             self._rest = REST_TOUCHES
+            self._lent = CREDIT_SECONDS
         elif self.credit < 0 and not self.resting:
             self.resting = self._rest
             self.switches += 1
             self._rest = min(MAX_REST_TOUCHES, 2 * self._rest)
             # What it begins with when it has rested.
-            self.credit = CREDIT_SECONDS
+            self.credit = self._lent = max(LEAST_CREDIT_SECONDS, self._lent / 2)
 
     def rests(self) -> bool:
         """Whether this touch is to be passed over; it counts as one of the rest."""

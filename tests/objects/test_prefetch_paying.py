@@ -15,6 +15,7 @@ from casstore.objects import Materializer, Prefetcher
 from casstore.objects.accounts import (
     CREDIT_SECONDS,
     HALF_SECONDS,
+    LEAST_CREDIT_SECONDS,
     LEAST_SECONDS,
     MAX_REST_TOUCHES,
     MOST_SECONDS,
@@ -86,14 +87,16 @@ def keys_of(number: int, name: str = "step") -> list[str]:
 
 def test_an_account_that_does_not_pay_rests_longer_each_time() -> None:
     account = Account()
-    rests = []
+    rests, credits_ = [], []
     for _ in range(12):
-        account.book(-CREDIT_SECONDS / 2)
+        credits_.append(account.credit)
+        account.book(-account.credit / 2)
         assert not account.resting
-        account.book(-CREDIT_SECONDS)
+        account.book(-2 * account.credit)
         rests.append(account.resting)
         while account.rests():
             pass
+    assert credits_ == [max(LEAST_CREDIT_SECONDS, CREDIT_SECONDS / 2**number) for number in range(12)]
     assert rests == [min(MAX_REST_TOUCHES, REST_TOUCHES * 2**number) for number in range(12)]
     assert account.switches == 12
     for _ in range(20):
@@ -101,6 +104,7 @@ def test_an_account_that_does_not_pay_rests_longer_each_time() -> None:
     assert account.credit == MOST_SECONDS, "what was saved long ago does not count for ever"
     account.book(-2 * MOST_SECONDS)
     assert account.resting == REST_TOUCHES, "it had paid meanwhile"
+    assert account.credit == CREDIT_SECONDS / 2
 
 
 def test_the_mean_of_loads_follows_and_is_not_turned_by_one() -> None:
