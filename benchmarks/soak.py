@@ -90,9 +90,13 @@ def growth(soak: Soak, hours: float) -> list[tuple[str, float, str]]:
     start, end = (share * hours for share in LONG_LIFE)
     start += 0.2 * (end - start)
     found: list[tuple[str, float, str]] = []
-    for name, title in (("rss", "memory of the writer"), ("own_rss", "memory of the soak itself")):
+    for name, title in (
+        ("rss", "memory of the writer"),
+        ("anon", "of it anonymous, without mapped files"),
+        ("own_rss", "memory of the soak itself"),
+    ):
         points = samples.line(name)
-        long = [point for point in points if (start <= point[0] <= end if name == "rss" else point[0] >= start)]
+        long = [point for point in points if (point[0] >= start if name == "own_rss" else start <= point[0] <= end)]
         per_hour = slope(long)
         found.append((f"{title}, growth per hour", per_hour, megabytes(per_hour)))
         largest = most(samples.kept, name)
@@ -102,8 +106,16 @@ def growth(soak: Soak, hours: float) -> list[tuple[str, float, str]]:
     for name, title in (("fds", "file descriptors of the writer"), ("threads", "threads of the writer")):
         largest = most(samples.kept, name)
         found.append((f"{title}, most", largest, f"{largest:.0f}"))
-    warm = [point for point in samples.line("store") if point[0] >= WARM_UP * hours]
-    found.append(("store, growth per hour", slope(warm), megabytes(slope(warm))))
+    for name, title in (
+        ("store", "store"),
+        ("live", "of it records that collections found live"),
+        ("index", "of it the index"),
+    ):
+        warm = [point for point in samples.line(name) if point[0] >= WARM_UP * hours]
+        found.append((f"{title}, growth per hour", slope(warm), megabytes(slope(warm))))
+    largest, last = most(samples.kept, "events"), samples.kept[-1].get("events", 0.0)
+    found.append(("events that collections keep: most", largest, f"{largest:,.0f}"))
+    found.append(("events that collections keep: at the end", last, f"{last:,.0f}"))
     for name in ("store", *PARTS):
         largest, last = most(samples.kept, name), samples.kept[-1].get(name, 0.0)
         found.append((f"{name}: most", largest, megabytes(largest)))

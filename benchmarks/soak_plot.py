@@ -15,10 +15,15 @@ _PANELS: tuple[tuple[str, float, bool, dict[str, str]], ...] = (
         "memory, MB",
         1e6,
         False,
-        {"rss": "the writer", "helpers_rss": "processes it starts", "own_rss": "the soak itself"},
+        {
+            "rss": "the writer",
+            "anon": "of it anonymous",
+            "helpers_rss": "processes it starts",
+            "own_rss": "the soak itself",
+        },
     ),
     ("number", 1, False, {"fds": "file descriptors", "threads": "threads", "segment_files": "segments"}),
-    ("store, MB", 1e6, False, {part: part for part in ("store", *PARTS)}),
+    ("store, MB", 1e6, False, {part: part for part in ("store", "live", *PARTS)}),
     (
         "latency, µs",
         1e-6,

@@ -52,6 +52,7 @@ class Soak:
         self.recent: dict[str, Times] = {}
         self.quarters: list[dict[str, Times]] = [{}, {}, {}, {}]
         self.samples = Samples()
+        self._live: dict[str, float] = {}
         self.life_starts: list[float] = []
         self.writer = self._start()
         self.readers: list[Reader] = [Reader(self) for _ in range(READERS)]
@@ -144,6 +145,7 @@ class Soak:
             self.counts["collections"] += 1
             self.counts["bytes freed"] += event["freed_bytes"]
             self.counts["objects deleted"] += event["deleted_objects"]
+            self._live = {"live": event["live_bytes"], "events": event["kept_events"]}
         return answer
 
     def do(self, step: Step) -> None:
@@ -307,6 +309,7 @@ class Soak:
         sample: dict[str, float] = {"hours": self.now / 3600, "own_rss": own_rss()}
         sample.update(process_figures(self.writer.pid))
         sample.update(store_figures(self.path))
+        sample.update(self._live)
         for name in ("commit", "commit beside gc", "read", "fork", "merge"):
             if name in recent:
                 sample[f"{name} p50"], sample[f"{name} p99"] = recent[name].at(0.5), recent[name].at(0.99)

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rounds_child import size_of
-
 MOST_SAMPLES = 4_000
 PARTS = ("segments", "index", "readers", "workspaces", "reserve")
 _SMALLEST = 1e-8
@@ -78,11 +76,13 @@ def slope(points: Iterable[tuple[float, float]]) -> float:
 def process_figures(pid: int) -> dict[str, float]:
     """Memory in bytes, file descriptors and threads of a process, and the memory of those in its session.
 
-    From ``/proc``; nothing elsewhere, or when it is gone.
+    Anonymous memory is what the process took for itself; the rest are pages of mapped files, such as LevelDB's tables,
+    which the system takes back when it wants them. From ``/proc``; nothing elsewhere, or when it is gone.
     """
     try:
         found: dict[str, float] = {
             "rss": _rss(pid),
+            "anon": _anonymous(pid),
             "fds": len(os.listdir(f"/proc/{pid}/fd")),
             "threads": len(os.listdir(f"/proc/{pid}/task")),
         }
@@ -104,22 +104,36 @@ def _rss(pid: int) -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _anonymous(pid: int) -> int:
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon:")), 0)
+
+
 def store_figures(path: Path) -> dict[str, float]:
-    """Bytes of the store by part, and its number of segments."""
-    found: dict[str, float] = {part: _bytes(path / part) for part in PARTS}
-    found["store"] = _bytes(path)
+    """Bytes of the store by part, and its number of segments.
+
+    Each file counts once, however many names it has: a reader's copy of the index links the tables of the index.
+    """
+    seen: set[tuple[int, int]] = set()
+    found: dict[str, float] = {part: _bytes(path / part, seen) for part in PARTS}
+    found["store"] = sum(found.values()) + _bytes(path, seen)
     found["segment_files"] = sum(1 for _ in (path / "segments").glob("*.seg"))
     return found
 
 
-def _bytes(path: Path) -> int:
-    """Bytes below a path that others change meanwhile."""
-    for _ in range(5):
+def _bytes(path: Path, seen: set[tuple[int, int]]) -> int:
+    """Bytes of what others change meanwhile: a file, or all files below a folder, without those that were ``seen``."""
+    found = 0
+    names = [path] if path.is_file() else [Path(here) / name for here, _, files in os.walk(path) for name in files]
+    for name in names:
         try:
-            return size_of(path) if path.is_dir() else os.lstat(path).st_size
+            status = os.lstat(name)
         except FileNotFoundError:
             continue
-    return 0
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            found += status.st_size
+    return found
 
 
 def own_rss() -> float:

@@ -204,6 +204,8 @@ class Writer:
                 "freed_bytes": report.freed_bytes,
                 "deleted_objects": report.deleted_objects,
                 "waiting": report.waiting_segments,
+                "live_bytes": sum(tally.bytes for tally in plan.live.values()),
+                "kept_events": plan.roots.get("events", 0),
             }
         )
 

@@ -50,12 +50,13 @@ def casstore_error() -> type[Exception]:
     return CasstoreError
 
 
-def report(error: BaseException, *, as_json: bool) -> int:
+def report(error: BaseException, *, as_json: bool, recovered: object = None) -> int:
     """Prints ``error`` to stderr and returns its exit code.
 
     Args:
         error: A ``CasstoreError``, or an ``OSError`` that reached the command itself.
         as_json: Print a JSON object instead of a line of text.
+        recovered: What opening the store had to make anew, for the JSON object.
     """
     kind = getattr(error, "kind", "storage" if isinstance(error, OSError) else "error")
     fields: dict[str, Any] = {}
@@ -76,22 +77,23 @@ def report(error: BaseException, *, as_json: bool) -> int:
     message = str(error)
     for advice, typed in _ADVICE.items():
         message = message.replace(advice, typed)
-    _print(kind, message, fields, as_json=as_json)
+    _print(kind, message, fields, as_json=as_json, recovered=recovered)
     return EXIT_CODES.get(kind, 1)
 
 
-def report_usage(error: click.ClickException, *, as_json: bool) -> int:
+def report_usage(error: click.ClickException, *, as_json: bool, recovered: object = None) -> int:
     """Prints what was wrong with the command line and returns the exit code."""
     if as_json:
-        _print("usage", error.format_message(), {}, as_json=True)
+        _print("usage", error.format_message(), {}, as_json=True, recovered=recovered)
     else:
         error.show()
     return error.exit_code
 
 
-def report_interrupt(*, as_json: bool) -> int:
+def report_interrupt(*, as_json: bool, recovered: object = None) -> int:
     """Prints that the command was interrupted and returns the exit code."""
-    _print("interrupted", "interrupted; run the command again to finish.", {}, as_json=as_json)
+    message = "interrupted; run the command again to finish."
+    _print("interrupted", message, {}, as_json=as_json, recovered=recovered)
     return INTERRUPTED
 
 
@@ -111,15 +113,16 @@ def settle_stdout() -> None:
     os.close(nothing)
 
 
-def _print(kind: str, message: str, fields: dict[str, Any], *, as_json: bool) -> None:
+def _print(kind: str, message: str, fields: dict[str, Any], *, as_json: bool, recovered: object) -> None:
     if not as_json:
         click.echo(f"casstore: {printable(message, keep_newlines=True)}", err=True)
         return
     import json
 
     from .names import json_name
+    from .output import recovered_fields
 
     shown: dict[str, Any] = {"kind": kind, "message": printable(message, keep_newlines=True)}
     for name, value in fields.items():
         shown.update(json_name(name, value) if isinstance(value, str) else {name: value})
-    click.echo(json.dumps({"version": 1, "error": shown}), err=True)
+    click.echo(json.dumps({"version": 1, "error": shown, **recovered_fields(recovered)}), err=True)

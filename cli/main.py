@@ -85,7 +85,7 @@ class LazyGroup(click.Group):
             errors.settle_stdout()
             raise click.exceptions.Exit(errors.BROKEN_PIPE) from None
         except (errors.casstore_error(), OSError) as error:
-            code = errors.report(error, as_json=session.as_json)
+            code = errors.report(error, as_json=session.as_json, recovered=session.recovered)
             errors.settle_stdout()
             raise click.exceptions.Exit(code) from None
         return result
@@ -100,6 +100,7 @@ class LazyGroup(click.Group):
     ) -> NoReturn:
         """Parses ``args``, runs the command and leaves the process with its exit code."""
         words = list(sys.argv[1:] if args is None else args)
+        session = extra.setdefault("obj", Session())
         for stream in (sys.stdout, sys.stderr):
             # A name that the terminal's encoding cannot show is escaped; printing never fails because of a name.
             if hasattr(stream, "reconfigure"):
@@ -107,9 +108,9 @@ class LazyGroup(click.Group):
         try:
             result = super().main(words, prog_name or "casstore", complete_var, standalone_mode=False, **extra)
         except click.ClickException as error:
-            sys.exit(errors.report_usage(error, as_json=_wants_json(words)))
+            sys.exit(errors.report_usage(error, as_json=_wants_json(words), recovered=session.recovered))
         except click.Abort:
-            sys.exit(errors.report_interrupt(as_json=_wants_json(words)))
+            sys.exit(errors.report_interrupt(as_json=_wants_json(words), recovered=session.recovered))
         sys.exit(result if isinstance(result, int) else 0)
 
 

@@ -20,11 +20,13 @@ JSON_VERSION: Final = 1
 class Output:
     """The output of one run of one command."""
 
-    __slots__ = ("_command", "as_json")
+    __slots__ = ("_command", "as_json", "recovered")
 
     def __init__(self, command: str, *, as_json: bool) -> None:
         self._command = command
         self.as_json = as_json
+        self.recovered: object = None
+        """What opening the store had to make anew, for the JSON object; None where nothing was."""
 
     @property
     def terminal(self) -> bool:
@@ -35,7 +37,15 @@ class Output:
         """Prints the command's one JSON object."""
         import json
 
-        click.echo(json.dumps({"version": JSON_VERSION, "command": self._command, **plain_value(fields)}))
+        click.echo(json.dumps(self._head(fields)))
+
+    def _head(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "version": JSON_VERSION,
+            "command": self._command,
+            **plain_value(fields),
+            **recovered_fields(self.recovered),
+        }
 
     def json_stream(self, fields: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]]) -> None:
         """Prints the command's one JSON object with a list of any length, an item per line, in bounded memory.
@@ -46,7 +56,7 @@ class Output:
 
         iterator = iter(items)
         first = next(iterator, None)
-        head = json.dumps({"version": JSON_VERSION, "command": self._command, **plain_value(fields)})
+        head = json.dumps(self._head(fields))
         write = sys.stdout.write
         write(f'{head[:-1]}, "{name}": [')
         if first is not None:
@@ -99,6 +109,11 @@ def _rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console(highlight=False).print(table)
+
+
+def recovered_fields(recovered: object) -> dict[str, Any]:
+    """What a JSON object says of an opening that made something anew; nothing of one that found all in order."""
+    return {} if recovered is None else {"recovered": {**plain_value(recovered), "message": str(recovered)}}
 
 
 def plain_value(value: Any) -> Any:

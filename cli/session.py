@@ -17,6 +17,7 @@ from .units import SECONDS
 if TYPE_CHECKING:
     from casstore import Store
     from casstore.config import Config
+    from casstore.storage.recovery import Recovered
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 
@@ -24,12 +25,14 @@ DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 class Session:
     """What the command line said so far: made with the first context, filled while options are parsed."""
 
-    __slots__ = ("as_json", "store_path", "timeout_seconds")
+    __slots__ = ("as_json", "recovered", "store_path", "timeout_seconds")
 
     def __init__(self) -> None:
         self.store_path: str | None = None
         self.as_json = False
         self.timeout_seconds = DEFAULT_TIMEOUT_SECONDS
+        self.recovered: Recovered | None = None
+        """What an opening for writing had to make anew."""
 
 
 class Call:
@@ -88,9 +91,10 @@ class Call:
         return self._warned(casstore.open(self.store_path, create=False, timeout=0.0))
 
     def _warned(self, store: Store) -> Store:
-        """The store; the person is told, once, where its opening found it damaged."""
+        """The store; where its opening found it damaged, the person is told at once, a program in the JSON object."""
         if store.recovered is not None:
             self.out.note(f"casstore: {store.recovered}")
+            self.out.recovered = self._session.recovered = store.recovered
         return store
 
     def shell_line(self, *words: str) -> str:

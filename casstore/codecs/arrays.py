@@ -54,7 +54,9 @@ class ArrayFactory:
                 f"arrays of {value.dtype} cannot be stored; use booleans, integers, floats or complex numbers "
                 "of up to 8 bytes a part."
             )
-        little = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
+        # NumPy takes any other byte for true as well, and equal arrays have equal contents.
+        one_form = value.view("u1") != 0 if kind == "b" else value
+        little = one_form.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
         head = _HEAD.pack(VERSION, kind.encode(), item_bytes, value.ndim)
         return head + struct.pack(f"<{value.ndim}Q", *value.shape) + little.tobytes(order="C")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from casstore.storage.watch import Bitmap, Watch
 @dataclass(slots=True, kw_only=True)
 class GcPlan:
     """What a collection would do. ``execute`` it once, or ``drop`` it; until then it keeps its watch open.
+
+    One that is forgotten is dropped too, with a ``ResourceWarning``.
 
     Attributes:
         grace_seconds: What was put or hit more recently is kept.
@@ -124,6 +127,13 @@ class GcPlan:
     def __exit__(self, *_: object) -> None:
         self.drop()
 
+    def __del__(self) -> None:
+        # Absent where the constructor was refused.
+        if getattr(self, "_sweep", None) is not None:
+            # Until now, no collection took what was put or met since it was made. Dropped first: a warning may raise.
+            self.drop()
+            warnings.warn("a GcPlan was neither executed nor dropped.", ResourceWarning, stacklevel=2, source=self)
+
     def __str__(self) -> str:
         lines = [f"grace {duration(self.grace_seconds)}, history kept {duration(self.undo_keep_seconds)}"]
         lines.append("roots: " + ", ".join(count(n, sort.removesuffix("s")) for sort, n in self.roots.items()))
@@ -191,7 +201,7 @@ def plan_gc(
         sweep = Sweep(
             snapshots, found, shallow.__contains__, watches, roots, oldest, sweeps, lengths, stack, accept_refs
         )
-        plan = GcPlan(grace_seconds=grace_seconds, undo_keep_seconds=undo_keep_seconds, _sweep=sweep)
+        plan = GcPlan(grace_seconds=grace_seconds, undo_keep_seconds=undo_keep_seconds)
         plan.live, plan.young, plan.dead = (found.tallies[part] for part in (LIVE, YOUNG, DEAD))
         plan.segments = sweep.worth_compacting()
         plan.roots = dict(roots.counts)
@@ -208,6 +218,7 @@ def plan_gc(
             undo_keep_seconds=undo_keep_seconds,
             compacted=plan.segments,
         )
+        plan._sweep = sweep
         guard.pop_all()
     return plan
 

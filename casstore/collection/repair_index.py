@@ -150,7 +150,7 @@ class Fresh:
         filled: What was found in the segments.
         damaged: Stretches without an intact record, and records that hold something else than their address says.
         missing: Stretches that the old index calls durable and that are not there.
-        torn: Ends that were never durable; they are cut off.
+        torn: Ends that were never durable, and a move whose state is gone in part; they are cut off.
         suspect: Whether moves of refs may be lost.
     """
 
@@ -195,6 +195,7 @@ def make_fresh_index(path: str, old: OldIndex, work: str | None, progress: Progr
         skip=old.condemned,
         events=old.events,
         lost=True,
+        durable=old.states if old.complete else None,
         stamps=stamp_of if old.complete else None,
         progress=progress,
     )
@@ -210,6 +211,10 @@ def make_fresh_index(path: str, old: OldIndex, work: str | None, progress: Progr
         damaged.append(stretch)
         # A segment is synced before the next one is begun, so what lay there was durable.
         unknown = unknown or not old.complete or (not old.clean and stretch.end > durable)
+    if filled.void is not None:
+        # Kept in the quarantine, and cut off: an opening would take it for a move that nobody has adopted yet.
+        damaged.append(filled.void)
+        torn.append(filled.void)
     missing = [
         Stretch(segment, filled.sizes.get(segment, 0), state.durable_bytes)
         for segment, state in sorted(old.states.items())

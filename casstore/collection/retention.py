@@ -7,9 +7,10 @@ kept snapshots above it become shallow, so that marking stops there. A kept snap
 history of a ref still keeps, nothing that is pinned or linked by a state that stays, and no history of refs that no
 rule is for.
 
-What was cut off can be had back as long as undo is kept: the first snapshot behind a cut was named by a ref ``cut/ID``,
-deleted at once, so its history holds the state with all before it, and ``refs undo cut/ID`` makes a ref of it that
-keeps it like any other. The line itself stays cut: its shallow mark is an event and is not taken back.
+What was cut off can be had back as long as undo is kept: of the first snapshot behind a cut the history says that a ref
+``cut/ID`` named it and was deleted. That holds the state with all before it, and ``refs undo cut/ID`` makes a ref of it
+that keeps it like any other. There never was such a ref, so its deletion goes once undo has ended; that of a ref must
+stay. The line itself stays cut: its shallow mark is an event and is not taken back.
 """
 
 from __future__ import annotations
@@ -26,14 +27,21 @@ from casstore.collection.explain_graph import Walk
 from casstore.collection.explain_report import Amount
 from casstore.collection.roots import HISTORIES, PINS, gather_roots
 from casstore.errors import ConflictError, InvalidInputError, ReadOnlyError
-from casstore.format.event import encode_ref_move, encode_shallow, event_facts
+from casstore.format.event import (
+    CUT_PREFIX,
+    CUT_REASON,
+    cut_ref,
+    encode_ref_move,
+    encode_shallow,
+    event_facts,
+    is_lone,
+)
 from casstore.format.kinds import EVENT
 from casstore.format.retention import KeepRule, parse_rules
 from casstore.quantities import count, duration
 from casstore.snapshots import Refs, Snapshots, check_ref_name, shallow_ids
 
 KEPT_PREFIX: Final = "kept/"
-CUT_PREFIX: Final = "cut/"
 _DIGITS: Final = 16
 _SHOWN: Final = 20
 _REASON: Final = "retention"
@@ -130,8 +138,8 @@ class RetentionPlan:
             undo = {cut_ref(snapshot): snapshot for snapshot in self._behind}
             undo = {name: snapshot for name, snapshot in undo.items() if name not in self._seen}
             for name, snapshot in undo.items():
-                facts.update(event_facts(encode_ref_move(refs._record(name, None, snapshot, _REASON))))
-                facts.update(event_facts(encode_ref_move(refs._record(name, snapshot, None, _REASON))))
+                reason = CUT_REASON if all(map(is_lone, refs.history(name))) else _REASON
+                facts.update(event_facts(encode_ref_move(refs._record(name, snapshot, None, reason))))
             for name, snapshot in self.deleted_refs.items():
                 facts.update(event_facts(encode_ref_move(refs._record(name, snapshot, None, _REASON))))
             for snapshot in self.cut:
@@ -185,11 +193,6 @@ class RetentionPlan:
             f"{count(len(self.kept), 'snapshot')} stay, {len(self.dropped)} leave {count(len(self.cut), 'line')}; "
             f"comes free: {self.when()}"
         )
-
-
-def cut_ref(snapshot: Address) -> str:
-    """The ref that ``refs undo`` brings back to have a snapshot again that was cut off."""
-    return f"{CUT_PREFIX}{snapshot.hex()[:_DIGITS]}"
 
 
 def plan_retention(

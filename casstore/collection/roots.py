@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from casstore.address import Address, event_address
 from casstore.collection.mark import Reference
-from casstore.format.event import HISTORY_CUT, SHALLOW, RefMove, decode_ref_move, parse_event
+from casstore.format.event import HISTORY_CUT, SHALLOW, RefMove, decode_ref_move, is_lone, parse_event
 from casstore.format.index_entry import EVENT_KEY, HISTORY
 from casstore.format.kinds import EVENT, SNAPSHOT
 from casstore.snapshots import Refs, shallow_of
@@ -160,7 +160,7 @@ def _add_history(storage: Storage, roots: Roots, keep_ns: int) -> None:
     until_ns = 0
     for key, payload, move in moves:
         young = move.number > roots.cut
-        if young or move.number == latest[move.name]:
+        if young or (move.number == latest[move.name] and not is_lone(move)):
             # The latest move of each name says, also after a rebuild, what the ref names or that it is gone.
             roots.add(Root(EVENTS, f"move of {move.name}", EVENT, event_address(payload), move.number))
         else:

@@ -28,6 +28,11 @@ HISTORY_CUT: Final = "history-cut"
 SHALLOW: Final = "shallow"
 REFS_ACCEPTED: Final = "refs-accepted"
 
+CUT_PREFIX: Final = "cut/"
+CUT_REASON: Final = "cut by retention"
+"""Reason of a move that no other move of its name came before; only retention gives it."""
+_CUT_DIGITS: Final = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefMove:
@@ -118,6 +123,20 @@ def decode_ref_move(payload: bytes) -> RefMove:
         old, new = _snapshot(members["old"]), _snapshot(members["new"])
         return RefMove(name=name, old=old, new=new, number=number, time_ns=time_ns, actor=actor, reason=reason)
     raise CorruptionError("a ref move is malformed; run `casstore verify`.")
+
+
+def cut_ref(snapshot: Address) -> str:
+    """The ref that ``refs undo`` brings back to have a snapshot again that was cut off."""
+    return f"{CUT_PREFIX}{snapshot.hex()[:_CUT_DIGITS]}"
+
+
+def is_lone(move: RefMove) -> bool:
+    """Whether nothing but deletions was ever told of a name up to this one: the ref never existed.
+
+    Other deletions must stay for ever, as the record of a move that made the ref may lie in a segment, dead, and a
+    rebuild reads that too. Of these there is none, so without the deletion there is no such ref either.
+    """
+    return move.reason == CUT_REASON and move.new is None and move.old is not None and move.name == cut_ref(move.old)
 
 
 def event_facts(payload: bytes) -> dict[bytes, bytes | None]:

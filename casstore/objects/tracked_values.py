@@ -30,12 +30,15 @@ def leaf(value: Any) -> Any:
     Raises:
         InvalidInputError: It could be changed in place, unseen.
     """
-    if type(value) in ATOMS:
-        return value
+    return value if type(value) in ATOMS else _unchangeable(value, copied=False)
+
+
+def _unchangeable(value: Any, *, copied: bool) -> Any:
+    """The value; of an array that can be written, a read-only view, or a copy that nobody else writes."""
     array = _array_type()
     if array is not None and isinstance(value, array):
         if value.flags.writeable:
-            value = value.view()
+            value = value.copy() if copied else value.view()
             value.flags.writeable = False
         return value
     _check_leaf(value)
@@ -76,7 +79,7 @@ def own(value: Any) -> Any:
     if isinstance(value, Node):
         return settle(value)
     if kind is not dict and kind is not list:
-        return _own_leaf(value)
+        return _unchangeable(value, copied=True)
     copy: Any = kind()
     done = {id(value): copy}
     stack: list[tuple[int, Any, Iterator[tuple[Any, Any]]]] = [(id(value), copy, _pairs(value))]
@@ -98,7 +101,7 @@ def own(value: Any) -> Any:
                     nested = True
                     made = done[id(item)] = kind()
             else:
-                made = settle(item) if isinstance(item, Node) else _own_leaf(item)
+                made = settle(item) if isinstance(item, Node) else _unchangeable(item, copied=True)
             if put is None:
                 target[key] = made
             else:
@@ -115,17 +118,6 @@ def own(value: Any) -> Any:
 
 def _pairs(container: Any) -> Iterator[tuple[Any, Any]]:
     return iter(container.items()) if type(container) is dict else enumerate(container)
-
-
-def _own_leaf(value: Any) -> Any:
-    array = _array_type()
-    if array is not None and isinstance(value, array):
-        if value.flags.writeable:
-            value = value.copy()
-            value.flags.writeable = False
-        return value
-    _check_leaf(value)
-    return value
 
 
 def fresh(value: Any) -> Any:

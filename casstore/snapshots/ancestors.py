@@ -37,21 +37,31 @@ def _ancestors(
     shallow: set[Address],
 ) -> set[Address]:
     found: set[Address] = set()
+    given_up: list[Address] = []
     while waiting:
         snapshot = waiting.pop()
         if snapshot in found:
             continue
         if snapshot not in parents:
             try:
-                above = snapshots.fields(snapshot).parents
+                parents[snapshot] = snapshots.fields(snapshot).parents
             except NotFoundError:
                 raise CorruptionError(
                     f"the snapshot {snapshot.hex()} of this history is missing; name the base, or verify.",
                     address=snapshot,
                 ) from None
-            if snapshot in shallow:
-                above = tuple(parent for parent in above if snapshots.storage.contains(parent))
-            parents[snapshot] = above
         found.add(snapshot)
-        waiting.extend(parents[snapshot])
+        (given_up if snapshot in shallow else waiting).extend(parents[snapshot])
+    # What was given up is there until a collection takes it, one snapshot after the other; so it may end anywhere.
+    while given_up:
+        snapshot = given_up.pop()
+        if snapshot in found:
+            continue
+        if snapshot not in parents:
+            try:
+                parents[snapshot] = snapshots.fields(snapshot).parents
+            except NotFoundError:
+                continue
+        found.add(snapshot)
+        given_up.extend(parents[snapshot])
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -37,13 +38,31 @@ def log(snapshots: Snapshots, start: Snapshot) -> Iterator[Snapshot]:
             try:
                 parent = snapshots.get(parent_id)
             except NotFoundError:
-                if snapshot.id in shallow_ids(snapshots.storage):
+                shallow = shallow_ids(snapshots.storage)
+                if snapshot.id in shallow or snapshot.id not in _promised(snapshots, start.id, shallow):
+                    # Another one that leads there may be promised it.
+                    seen.discard(parent_id)
                     continue
                 raise CorruptionError(
                     f"the parent {parent_id.hex()} of {snapshot.id.hex()[:12]} is missing; run `casstore verify`.",
                     address=parent_id,
                 ) from None
             heapq.heappush(waiting, (-parent.time_ns, parent.id, parent))
+
+
+def _promised(snapshots: Snapshots, start: Address, shallow: set[Address]) -> set[Address]:
+    """The history without what was given up: that is there until a collection takes it, one after the other."""
+    found = {start}
+    waiting = [start]
+    while waiting:
+        snapshot = waiting.pop()
+        if snapshot in shallow:
+            continue
+        with suppress(NotFoundError):
+            more = set(snapshots.fields(snapshot).parents) - found
+            found |= more
+            waiting.extend(more)
+    return found
 
 
 def shallow_ids(storage: Storage) -> set[Address]:

@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 from casstore.address import Address, check_address, event_address
 from casstore.errors import ConflictError, CorruptionError, InvalidInputError, NotFoundError
-from casstore.format.event import RefMove, decode_ref_move, encode_ref_move, event_facts
+from casstore.format.event import CUT_REASON, RefMove, decode_ref_move, encode_ref_move, event_facts
 from casstore.format.index_entry import HISTORY, REF, decode_ref, history_prefix, ref_key
 from casstore.format.kinds import EVENT, SNAPSHOT
 from casstore.snapshots.history import history_cut
@@ -88,19 +88,22 @@ class Refs(MutableMapping[str, Snapshot]):
             yield decode_ref(key, value)
 
     def __getitem__(self, name: str) -> Snapshot:
-        found = self.id_of(check_ref_name(name))
-        if found is None:
-            raise _no_ref(name)
-        try:
-            return self._snapshots.get(found)
-        except NotFoundError:
-            # Not "no such ref": who asks with a default must not take the ref for a free name.
-            raise CorruptionError(
-                f"the ref {name!r} names the snapshot {found.hex()}, which is missing; run `casstore repair`, or take "
-                f"the last move back with `casstore refs undo {name}`.",
-                address=found,
-                path=name,
-            ) from None
+        missing: Address | None = None
+        while (found := self.id_of(check_ref_name(name))) is not None:
+            try:
+                return self._snapshots.get(found)
+            except NotFoundError:
+                # Another thread may have moved the ref since, and a collection taken what it named: look again.
+                if found == missing:
+                    # Not "no such ref": who asks with a default must not take the ref for a free name.
+                    raise CorruptionError(
+                        f"the ref {name!r} names the snapshot {found.hex()}, which is missing; run `casstore repair`, "
+                        f"or take the last move back with `casstore refs undo {name}`.",
+                        address=found,
+                        path=name,
+                    ) from None
+                missing = found
+        raise _no_ref(name)
 
     def __contains__(self, name: object) -> bool:
         return is_ref_name(name) and self.id_of(name) is not None
@@ -210,6 +213,9 @@ class Refs(MutableMapping[str, Snapshot]):
             return self._move(name, last.new, last.old, f"undo of {last.number}")
 
     def _move(self, name: str, old: Address | None, new: Address | None, reason: str) -> RefMove:
+        if reason == CUT_REASON:
+            # The collector drops such a deletion, and the record of what made the ref may outlive it.
+            raise InvalidInputError(f"the reason {reason!r} is retention's own; give another one.", path=name)
         if new is not None:
             self._check_target(new)
         # Deleting a ref must be possible where there is no room left, or there would be nothing to collect.

@@ -13,6 +13,7 @@ from casstore.errors import CorruptionError, NotFoundError
 from casstore.format.kinds import CHUNK, CHUNK_LIST, NODE, SNAPSHOT
 from casstore.snapshots.history import shallow_ids
 from casstore.snapshots.snapshot import Snapshots
+from casstore.storage.deltas import is_readable
 
 
 def seen_from(snapshots: Snapshots, roots: Iterable[Address]) -> set[Address]:
@@ -32,7 +33,7 @@ def check_whole(snapshots: Snapshots, snapshot: Address, seen: set[Address]) -> 
         seen: Snapshots, nodes and lists that need no look; what was found whole is added.
 
     Raises:
-        NotFoundError: Something is missing or cannot be read.
+        NotFoundError: Something is missing, cannot be read, or is known to be damaged.
 
     *Cost*: a read of every node and list, and a look-up of every content.
     """
@@ -69,9 +70,10 @@ def _walk(snapshots: Snapshots, snapshot: Address, seen: set[Address], new: set[
                 waiting += [(SNAPSHOT, linked) for linked in node.snapshots]
             else:
                 entry = find(address)
-                if entry is None or (entry.base is not None and find(entry.base) is None):
-                    raise NotFoundError("a content is missing.", address=address)
-                if entry.kind != CHUNK_LIST:
+                if entry is None or entry.kind != CHUNK_LIST:
+                    # What is known to be lost has an entry too; and what a base was healed with may be a list.
+                    if entry is None or not is_readable(storage, entry):
+                        raise NotFoundError("a content is missing or damaged.", address=address)
                     # Not remembered: they are the most, and a look-up is quick.
                     continue
                 pieces = storage.chunk_list(address)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from casstore.address import Address
+from casstore.address import Address, event_address
 from casstore.errors import CorruptionError, FormatVersionError
 from casstore.format.event import HISTORY_CUT, event_facts, parse_event
 from casstore.format.index_entry import (
@@ -24,6 +24,7 @@ from casstore.format.index_entry import (
     OBJECT,
     IndexEntry,
     SegmentState,
+    decode_segment,
     encode_entry,
     encode_number,
     encode_segment,
@@ -41,6 +42,7 @@ from casstore.format.record import (
     decode_record,
 )
 from casstore.storage.index import Index
+from casstore.storage.last_move import void_move
 from casstore.storage.segment_files import OpenSegment, SegmentFiles
 
 _BATCH: Final = 20_000
@@ -70,6 +72,8 @@ class Filled:
         events: Payloads by number, those that the caller knew included.
         from_index: Numbers of the events that only the caller knew.
         lost_events: Whether an event says nothing that can be read.
+        copies: Addresses of records of events that stand in the segments more than once.
+        void: Where the event of a move lies that was never durable, and that was not taken; None where there is none.
     """
 
     sizes: dict[int, int] = field(default_factory=dict)
@@ -79,6 +83,8 @@ class Filled:
     events: dict[int, bytes] = field(default_factory=dict)
     from_index: list[int] = field(default_factory=list)
     lost_events: bool = False
+    copies: set[Address] = field(default_factory=set)
+    void: Stretch | None = None
 
 
 def fill_index(
@@ -89,6 +95,7 @@ def fill_index(
     skip: Mapping[int, SegmentState] | None = None,
     events: Mapping[int, bytes] | None = None,
     lost: bool = False,
+    durable: Mapping[int, SegmentState] | None = None,
     stamps: Stamps | None = None,
     progress: Progress | None = None,
 ) -> Filled:
@@ -102,6 +109,7 @@ def fill_index(
         events: Payloads that the old index knows, by number: those in the segments come first. They are taken only
             where segments are damaged or ``lost``: an old index may know moves that a collection has removed since.
         lost: Whether segments are missing.
+        durable: What the old index says of segments, where it lacks nothing.
         stamps: When the old index says that an object was last used.
         progress: Called with ``"records"``, how many were read, and None.
 
@@ -128,7 +136,7 @@ def fill_index(
                     record_entry(segment, offset, header, data, ordinal, now if stamp is None else stamp)
                 )
                 if header.kind == EVENT:
-                    _take_event(filled, data, decompress)
+                    _take_event(filled, header.address, data, decompress)
                 end, ordinal = offset + len(data), ordinal + 1
                 filled.total_bytes += len(data)
                 if len(changes) >= _BATCH:
@@ -151,6 +159,8 @@ def fill_index(
         if number not in filled.events and number > cut:
             filled.events[number] = payload
             filled.from_index.append(number)
+    index.write(changes)
+    changes = _without_void_move(index, segments, filled, decompress, events or {}, durable)
     for number, payload in sorted(filled.events.items()):
         try:
             changes.update(event_facts(payload))
@@ -162,10 +172,40 @@ def fill_index(
     return filled
 
 
-def _take_event(filled: Filled, data: bytes, decompress: Decompress) -> None:
+def _without_void_move(
+    index: Index,
+    segments: SegmentFiles,
+    filled: Filled,
+    decompress: Decompress,
+    known: Mapping[int, bytes],
+    durable: Mapping[int, SegmentState] | None,
+) -> dict[bytes, bytes | None]:
+    """Takes a move that was never durable out of what was found; what the index must learn of that."""
+    newest = max(filled.sizes, default=0)
+    synced = None if durable is None else durable.get(newest, SegmentState(0, 0, False)).durable_bytes
+    found = void_move(index, segments, filled, decompress, known=known, durable_bytes=synced)
+    if found is None:
+        return {}
+    offset, number = found
+    filled.void = Stretch(newest, offset, filled.sizes[newest])
+    filled.records -= 1
+    filled.total_bytes -= filled.void.end - offset
+    address = event_address(filled.events.pop(number))
+    value = index.get(segment_key(newest))
+    records = 0 if value is None else decode_segment(value).records - 1
+    return {
+        OBJECT + address: None,
+        segment_key(newest): encode_segment(SegmentState(offset, records, False)),
+    }
+
+
+def _take_event(filled: Filled, address: Address, data: bytes, decompress: Decompress) -> None:
     try:
         payload = event_payload(data, decompress)
-        filled.events[event_number(payload)] = payload
+        number = event_number(payload)
+        if number in filled.events:
+            filled.copies.add(address)
+        filled.events[number] = payload
     except CorruptionError:
         filled.lost_events = True
 

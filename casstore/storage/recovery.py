@@ -55,7 +55,7 @@ from casstore.storage.filling import (
     record_entry,
 )
 from casstore.storage.index import Index, LevelIndex
-from casstore.storage.quarantine import holds_records
+from casstore.storage.quarantine import Quarantine, holds_records
 from casstore.storage.segment_files import SegmentFiles
 
 
@@ -199,7 +199,8 @@ def rebuild_index(
     """A new index made of what the segments hold; replaces the old one when it is complete.
 
     Damaged stretches are stepped over and remembered, as is what the caller knows (``suspect``): refs that were moved
-    there last may be lost, unless the old index could still tell of them (``events``).
+    there last may be lost, unless the old index could still tell of them (``events``). A move that was never durable
+    and names what a power loss took is cut off, its bytes being kept in the quarantine.
     """
     fresh = os.path.join(path, layout.NEW_INDEX)
     shutil.rmtree(fresh, ignore_errors=True)
@@ -207,9 +208,14 @@ def rebuild_index(
     segments = SegmentFiles(path)
     filled = fill_index(index, segments, decompress, events=events, lost=suspect)
     torn = torn_end(filled)
+    if filled.void is not None:
+        # Should it have been durable after all (docs/reliability.md, "Not promised"), it is not gone.
+        segment, start, end = filled.void
+        Quarantine(path, files).keep(layout.stretch_name(segment, start, end), segments.path(segment), start, end)
+    cut = filled.void or torn
     changes: dict[bytes, bytes | None] = {}
     for segment, size in filled.sizes.items():
-        end = torn.start if torn is not None and torn.segment == segment else size
+        end = cut.start if cut is not None and cut.segment == segment else size
         files.truncate(segments.path(segment), end)
         if end < size:
             state = index.get(segment_key(segment))

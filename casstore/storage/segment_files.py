@@ -36,9 +36,10 @@ class OpenSegment:
 class SegmentFiles:
     """The segment files of a store, a bounded number of them open."""
 
-    __slots__ = ("_open", "folder")
+    __slots__ = ("_open", "folder", "store")
 
     def __init__(self, store: str) -> None:
+        self.store = store
         self.folder = os.path.join(store, SEGMENTS)
         self._open: OrderedDict[int, OpenSegment] = OrderedDict()
 

@@ -23,12 +23,6 @@ from casstore.format.entry import directory_entry, file_entry, snapshot_entry, s
 
 
 @pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
 def branch(store: casstore.Store) -> Branch:
     branch = store.branch()
     branch.files.update({"a.txt": b"a", "src/b.py": b"b" * 500, "src/deep/c.py": b"c"})

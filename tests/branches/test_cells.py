@@ -19,16 +19,7 @@ from casstore.errors import InvalidInputError, NotFoundError, QuotaExceededError
 from casstore.format.entry import file_entry, snapshot_entry
 from casstore.storage.opening import open_storage
 from casstore.testing.faults import FaultyFiles
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-def collect(store: casstore.Store) -> None:
-    store.plan_gc(grace_seconds=0, undo_keep_seconds=0).execute()
+from tests.branches.sharing import collect
 
 
 def test_values_that_are_replaced_leave_nothing_behind(store: casstore.Store) -> None:

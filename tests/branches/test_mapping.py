@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,21 +15,6 @@ from casstore.errors import ClosedError, ConflictError, FactoryError, InvalidInp
 from casstore.format.entry import directory_entry, file_entry, symlink_entry, value_entry
 from casstore.format.posix import posix_key
 from casstore.tree import build
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
-def hurried() -> Iterator[None]:
-    """Threads change places after every few steps."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.fixture
@@ -83,12 +67,11 @@ def test_popping_and_defaults(branch: Branch) -> None:
     assert not files
 
 
-@pytest.mark.usefixtures("hurried")
-def test_popping_in_threads_gives_each_value_once(store: casstore.Store) -> None:
+def test_popping_in_threads_gives_each_value_once(store: casstore.Store, hurry: Callable[[], None]) -> None:
     branch = store.branch()
     branch.objects.update({f"{number}": number for number in range(1000)})
     missing = object()
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(8, action=hurry)
 
     def take(_: str) -> list[object]:
         barrier.wait()
@@ -105,10 +88,9 @@ def test_popping_in_threads_gives_each_value_once(store: casstore.Store) -> None
     assert sorted(taken + left) == list(range(1000))  # type: ignore[type-var]
 
 
-@pytest.mark.usefixtures("hurried")
-def test_defaults_in_threads_agree(store: casstore.Store) -> None:
+def test_defaults_in_threads_agree(store: casstore.Store, hurry: Callable[[], None]) -> None:
     branch = store.branch()
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(8, action=hurry)
 
     def default(number: int) -> list[object]:
         barrier.wait()

@@ -3,20 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import casstore
 from casstore.branches import Branch, Conflict
 from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import Entry, file_entry
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 @pytest.fixture

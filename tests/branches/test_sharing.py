@@ -7,7 +7,7 @@ import gc
 import json
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,12 +21,6 @@ from casstore.format.entry import file_entry, snapshot_entry
 from tests.branches.sharing import apart, cells, collect, used
 
 LARGE = 1 << 16
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 def test_equal_values_are_held_once_and_accounted_for_once(store: casstore.Store) -> None:

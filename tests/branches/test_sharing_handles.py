@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,12 +17,6 @@ from casstore.branches.sharing_handles import Shared, Twin
 from casstore.errors import ClosedError, FactoryError, InvalidInputError, ReadOnlyError
 from casstore.format.entry import file_entry
 from tests.branches.sharing import apart, cells, collect, used
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 def test_equal_values_give_one_handle_while_it_lives(store: casstore.Store) -> None:

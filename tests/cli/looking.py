@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import casstore
+
 
 def listing(top: Path) -> dict[str, object]:
     """Everything below ``top``, with what ``switch`` must not touch where nothing differs: inode and mtime."""
@@ -30,6 +32,7 @@ def contents(top: Path) -> dict[str, object]:
 
 
 def refs_of(command: Any) -> dict[str, str]:
+    """Refs and the ids that they name."""
     return {item["name"]: item["id"] for item in command.json("refs")["refs"]}
 
 
@@ -43,3 +46,9 @@ def undo_words(text: str) -> list[str]:
     words = shlex.split(line.removeprefix("undo: "))
     assert words[0] == "casstore"
     return words[1:]
+
+
+def files(command: Any, state: str) -> dict[str, bytes]:
+    """The files of a state."""
+    with casstore.open(command.store, read_only=True) as store:
+        return dict(store.resolve(state).files)

@@ -13,15 +13,7 @@ from typing import Any
 import pytest
 
 import casstore
-
-
-def heads(command: Any) -> dict[str, str]:
-    return {item["name"]: item["id"] for item in command.json("refs")["refs"]}
-
-
-def files(command: Any, state: str) -> dict[str, bytes]:
-    with casstore.open(command.store, read_only=True) as store:
-        return dict(store.resolve(state).files)
+from tests.cli.looking import files, refs_of
 
 
 @pytest.fixture
@@ -46,19 +38,19 @@ def test_there_and_back(history: Any, other: Any, tmp_path: Path) -> None:
     lines = other.text("bundle", "adopt", path, "--ref", "mine").splitlines()
     assert lines[0].startswith("adopted 1 snapshot: ")
     assert lines[0].endswith("), 0 known")
-    assert lines[1] == f"mine is {heads(history)['try'][:12]}"
-    assert heads(other) == {"mine": heads(history)["try"]}
+    assert lines[1] == f"mine is {refs_of(history)['try'][:12]}"
+    assert refs_of(other) == {"mine": refs_of(history)["try"]}
     assert files(other, "mine") == files(history, "try")
     assert [item["message"] for item in other.json("log", "mine")["snapshots"]] == ["tried X", "the start"]
     other("verify")
     other(*shlex.split(lines[2].removeprefix("undo: "))[3:])
-    assert heads(other) == {}
+    assert refs_of(other) == {}
 
 
 def test_export_as_json_and_what_show_says(
     history: Any, bundle: Path, run: Callable[..., CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
-    refs = heads(history)
+    refs = refs_of(history)
     made = history.json("bundle", "export", tmp_path / "b", "try", refs["main"][:12], "--exclude", "main")
     assert (made["tips"], made["refs"], made["excluded"]) == (
         [refs["try"], refs["main"]],
@@ -85,47 +77,47 @@ def test_what_the_receiver_has_is_left_out(history: Any, other: Any, bundle: Pat
     whole = history.json("bundle", "show", bundle)
     assert made["records"] < whole["records"]
     assert made["kinds"]["snapshot"] == 1
-    assert f"a receiver must have {heads(history)['main'][:12]}" in history.text(
+    assert f"a receiver must have {refs_of(history)['main'][:12]}" in history.text(
         "bundle", "export", part, "try", "--exclude", "main"
     )
     error = other.error("bundle", "adopt", part, code=3)
-    assert error["address"] == heads(history)["main"]
+    assert error["address"] == refs_of(history)["main"]
     other("bundle", "adopt", bundle, "--refs")
-    assert heads(other) == heads(history)
+    assert refs_of(other) == refs_of(history)
     done = other.json("bundle", "adopt", part, "--refs")
     assert (done["new_records"], done["moves"]) == (0, [])
 
 
 def test_refs_stay_as_they_are_unless_told(history: Any, other: Any, bundle: Path) -> None:
     lines = other.text("bundle", "adopt", bundle).splitlines()
-    assert heads(other) == {}
+    assert refs_of(other) == {}
     assert lines[1] == "no ref was moved; name what is to stay longer than 1h:"
     words = shlex.split(lines[2])
     assert words[:6] == ["casstore", "--store", str(other.store), "refs", "set", "NAME"]
     other(*words[3:])
-    assert heads(other) == {"NAME": heads(history)["main"]}
+    assert refs_of(other) == {"NAME": refs_of(history)["main"]}
     done = other.json("bundle", "adopt", bundle)
     assert (done["new_records"], done["new_bytes"], done["moves"]) == (0, 0, [])
-    assert done["refs"] == heads(history)
+    assert done["refs"] == refs_of(history)
     assert done["known_records"] == history.json("bundle", "show", bundle)["records"]
 
 
 def test_refs_are_made_and_moved_forward(history: Any, other: Any, bundle: Path, tmp_path: Path) -> None:
-    refs = heads(history)
+    refs = refs_of(history)
     history("bundle", "export", tmp_path / "first", "main")
     done = other.json("bundle", "adopt", tmp_path / "first", "--refs")
     assert [(move["name"], move["old"], move["new"]) for move in done["moves"]] == [("main", None, refs["main"])]
     other("refs", "rename", "main", "try")
     done = other.json("bundle", "adopt", bundle, "--refs")
     assert {move["name"]: move["old"] for move in done["moves"]} == {"main": None, "try": refs["main"]}
-    assert heads(other) == refs
+    assert refs_of(other) == refs
     for move in done["moves"]:
         other(*shlex.split(move["undo"])[3:])
-    assert heads(other) == {"try": refs["main"]}
+    assert refs_of(other) == {"try": refs["main"]}
 
 
 def test_a_ref_that_is_ahead_stays(history: Any, other: Any, bundle: Path, tmp_path: Path) -> None:
-    refs = heads(history)
+    refs = refs_of(history)
     other("bundle", "adopt", bundle, "--refs")
     other("refs", "set", "main", "try")
     said = other.text("bundle", "adopt", bundle, "--refs").splitlines()
@@ -133,24 +125,24 @@ def test_a_ref_that_is_ahead_stays(history: Any, other: Any, bundle: Path, tmp_p
         f"main stays: it has all of {refs['main'][:12]}",
         f"try stays: it has all of {refs['try'][:12]}",
     ]
-    assert heads(other) == {"main": refs["try"], "try": refs["try"]}
+    assert refs_of(other) == {"main": refs["try"], "try": refs["try"]}
 
 
 def test_a_ref_that_names_something_else_is_left_alone(
     history: Any, other: Any, bundle: Path, tree: Path, tmp_path: Path
 ) -> None:
     other("import", tree, "--ref", "try", "-m", "mine")
-    before = heads(other)
+    before = refs_of(other)
     error = other.error("bundle", "adopt", bundle, "--refs", code=6)
     assert (error["path"], error["address"]) == ("try", before["try"])
-    assert heads(history)["try"][:12] in error["message"]
-    assert heads(other) == before
-    assert other.json("log", heads(history)["try"])["snapshots"][0]["message"] == "tried X"
+    assert refs_of(history)["try"][:12] in error["message"]
+    assert refs_of(other) == before
+    assert other.json("log", refs_of(history)["try"])["snapshots"][0]["message"] == "tried X"
 
 
 def test_one_name_for_several_snapshots_is_refused(history: Any, other: Any, bundle: Path) -> None:
     assert "--refs" in other.error("bundle", "adopt", bundle, "--ref", "x", code=10)["message"]
-    assert other.error("log", heads(history)["main"], code=3)["kind"] == "not-found"
+    assert other.error("log", refs_of(history)["main"], code=3)["kind"] == "not-found"
     assert other.error("bundle", "adopt", bundle, "--ref", "a b", code=10)["path"] == "a b"
     assert other("bundle", "adopt", bundle, "--ref", "x", "--refs", code=2).stdout == ""
 
@@ -161,8 +153,8 @@ def test_a_bundle_that_is_damaged_is_not_adopted(history: Any, other: Any, bundl
         (tmp_path / "damaged").write_bytes(damaged)
         for words in (("bundle", "adopt", tmp_path / "damaged", "--refs"), ("bundle", "show", tmp_path / "damaged")):
             assert other.error(*words, code=4)["kind"] == "corruption"
-    assert heads(other) == {}
-    assert other.error("log", heads(history)["main"], code=3)["kind"] == "not-found"
+    assert refs_of(other) == {}
+    assert other.error("log", refs_of(history)["main"], code=3)["kind"] == "not-found"
 
 
 def test_a_limit_on_what_it_unpacks_to(history: Any, other: Any, tmp_path: Path) -> None:
@@ -180,10 +172,10 @@ def test_through_a_pipe(history: Any, other: Any) -> None:
     made = history.process("bundle", "export", "-", "try")
     assert (made.returncode, made.stderr) == (0, b"")
     shown = other.process("bundle", "show", "-", "--json", input=made.stdout)
-    assert json.loads(shown.stdout)["refs"] == {"try": heads(history)["try"]}
+    assert json.loads(shown.stdout)["refs"] == {"try": refs_of(history)["try"]}
     done = other.process("bundle", "adopt", "-", "--refs", input=made.stdout)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert heads(other) == {"try": heads(history)["try"]}
+    assert refs_of(other) == {"try": refs_of(history)["try"]}
     assert other.process("bundle", "adopt", "-", "--ref", "x", input=made.stdout[:-1]).returncode == 4
 
 

@@ -122,11 +122,65 @@ def test_an_opening_that_made_the_index_anew_says_so_once(history: Any) -> None:
     said = history("refs", "set", "more", "main")
     assert said.stderr == "casstore: the index was made anew; run `casstore verify`.\n"
     assert history("refs", "set", "again", "main").stderr == ""
+
+
+RECOVERED = {"damaged": 0, "refs_suspect": False, "message": "the index was made anew; run `casstore verify`."}
+
+
+def test_json_says_that_the_index_was_made_anew(history: Any) -> None:
     shutil.rmtree(history.store / "index")
-    # A script reads stderr as JSON, or not at all.
-    done = history("refs", "set", "third", "main", "--json")
-    assert done.stderr == ""
-    assert json.loads(done.stdout)["name"] == "third"
+    # A script reads stderr as JSON, or not at all: this asserts that nothing is there.
+    done = history.json("refs", "set", "third", "main")
+    assert (done["name"], done["recovered"]) == ("third", RECOVERED)
+    assert "recovered" not in history.json("refs", "set", "fourth", "main")
+    assert "recovered" not in history.json("refs")
+
+
+def test_a_streamed_list_says_it_too(history: Any, tmp_path: Path) -> None:
+    history("checkout", "main", tmp_path / "out")
+    (tmp_path / "out" / "new").write_text("new")
+    shutil.rmtree(history.store / "index")
+    done = history.json("status", tmp_path / "out")
+    assert (done["recovered"], [change["key"] for change in done["changes"]]) == (RECOVERED, ["files/new"])
+    assert "recovered" not in history.json("status", tmp_path / "out")
+
+
+def test_json_says_what_is_in_doubt(history: Any) -> None:
+    shutil.rmtree(history.store / "index")
+    segment = next((history.store / "segments").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    said = history.json("refs", "set", "more", "main")["recovered"]
+    assert (said["damaged"], said["refs_suspect"]) == (1, True)
+    assert said["message"].startswith("the index was made anew, past 1 damaged place")
+
+
+def test_a_command_that_fails_says_it_beside_the_error(history: Any) -> None:
+    for recovered in (RECOVERED, None):
+        if recovered:
+            shutil.rmtree(history.store / "index")
+        said = json.loads(history("refs", "set", "more", "nosuch", "--json", code=3).stderr)
+        assert (said["version"], said["error"]["kind"], said.get("recovered")) == (1, "not-found", recovered)
+
+
+def test_a_command_that_is_not_gone_through_with_says_it_beside_the_error(history: Any) -> None:
+    history("refs", "delete", "main")
+    shutil.rmtree(history.store / "index")
+    words = ("gc", "--keep-last", "1", "--undo-keep", "0", "--json")
+    said = json.loads(history(*words, code=2).stderr)
+    assert (said["error"]["kind"], said["recovered"]) == ("usage", RECOVERED)
+
+
+def test_an_interrupted_command_says_it_beside_the_error(history: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(history.store / "index")
+
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(casstore.snapshots.refs.Refs, "compare_and_set", stop)
+    said = json.loads(history("refs", "set", "more", "main", "--json", code=130).stderr)
+    assert (said["error"]["kind"], said["recovered"]) == ("interrupted", RECOVERED)
 
 
 def test_readers_are_not_told(history: Any) -> None:

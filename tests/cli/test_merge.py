@@ -11,18 +11,10 @@ from typing import Any
 import pytest
 
 import casstore
+from tests.cli.looking import files, refs_of
 
 TAKEN = ["A new.txt", "D run.sh", "M src/a.py", "M src/deep/b.bin"]
 """What ``try`` changed since ``main``."""
-
-
-def heads(command: Any) -> dict[str, str]:
-    return {item["name"]: item["id"] for item in command.json("refs")["refs"]}
-
-
-def files(command: Any, state: str) -> dict[str, bytes]:
-    with casstore.open(command.store, read_only=True) as store:
-        return dict(store.resolve(state).files)
 
 
 @pytest.fixture
@@ -49,12 +41,12 @@ def change(history: Any) -> Callable[..., str]:
 
 def test_merge_takes_over_what_the_other_side_changed(history: Any, change: Any) -> None:
     change("mine", "main", {"README.md": b"mine\n", "own.txt": b"own\n"})
-    before = heads(history)
+    before = refs_of(history)
     done = history.json("merge", "mine", "try", "-m", "both")
     assert (done["ours"], done["theirs"], done["ref"], done["outcome"]) == ("mine", "try", "mine", "merged")
     assert (done["old"], done["base"], done["changed"]) == (before["mine"], before["main"], 4)
     assert (done["resolved"], done["dry_run"]) == ([], False)
-    assert heads(history) == {**before, "mine": done["new"]}
+    assert refs_of(history) == {**before, "mine": done["new"]}
     merged = history.json("log", "mine", "-n", "1")["snapshots"][0]
     assert merged["parents"] == [before["mine"], before["try"]]
     assert (merged["message"], merged["state_id"]) == ("both", done["state_id"])
@@ -67,20 +59,20 @@ def test_merge_takes_over_what_the_other_side_changed(history: Any, change: Any)
 def test_merge_says_what_it_did_and_how_to_take_it_back(history: Any, change: Any) -> None:
     old = change("mine", "main", {"own.txt": b"own\n"})
     first, undo = history.text("merge", "mine", "try").splitlines()
-    new = heads(history)["mine"]
+    new = refs_of(history)["mine"]
     assert first == f"mine is {new[:12]} (was {old[:12]}): merged, 4 keys taken over from try"
     assert history.json("log", "mine", "-n", "1")["snapshots"][0]["message"] == "merge of try into mine"
     words = shlex.split(undo.removeprefix("undo: "))
     assert words[:3] == ["casstore", "--store", str(history.store)]
     history(*words[3:])
-    assert heads(history)["mine"] == old
+    assert refs_of(history)["mine"] == old
 
 
 def test_a_ref_that_is_behind_moves_forward(history: Any) -> None:
-    before = heads(history)
+    before = refs_of(history)
     done = history.json("merge", "main", "try")
     assert (done["outcome"], done["new"], done["changed"]) == ("fast-forward", before["try"], 4)
-    assert heads(history)["main"] == before["try"]
+    assert refs_of(history)["main"] == before["try"]
     history("refs", "undo", "main")
     asked = history.json("merge", "main", "try", "-m", "on purpose")
     assert asked["outcome"] == "merged"
@@ -89,7 +81,7 @@ def test_a_ref_that_is_behind_moves_forward(history: Any) -> None:
 
 
 def test_a_ref_that_is_ahead_stays(history: Any) -> None:
-    before = heads(history)
+    before = refs_of(history)
     done = history.json("merge", "try", "main", "-m", "words")
     assert (done["outcome"], done["old"], done["new"], done["undo"]) == (
         "up-to-date",
@@ -98,31 +90,31 @@ def test_a_ref_that_is_ahead_stays(history: Any) -> None:
         None,
     )
     assert history.text("merge", "try", "try") == f"try has all of try already and stays at {before['try'][:12]}\n"
-    assert heads(history) == before
+    assert refs_of(history) == before
     assert len(history.json("refs", "history", "try")["moves"]) == 2
 
 
 def test_into_a_new_ref(history: Any, change: Any) -> None:
     identity = change("mine", "main", {"own.txt": b"own\n"})
     history("refs", "delete", "mine")
-    before = heads(history)
+    before = refs_of(history)
     error = history.error("merge", identity[:10], "try", code=10)
     assert "--into NEWREF" in error["message"]
     done = history.json("merge", identity[:10], "try", "--into", "both")
     assert (done["ref"], done["old"], done["outcome"]) == ("both", None, "merged")
-    assert heads(history) == {**before, "both": done["new"]}
+    assert refs_of(history) == {**before, "both": done["new"]}
     history(*shlex.split(done["undo"])[3:])
-    assert heads(history) == before
+    assert refs_of(history) == before
     assert history.json("merge", "try", "main", "--into", "same")["new"] == before["try"]
     assert history.error("merge", "main", "try", "--into", "same", code=6)["path"] == "same"
     assert history.error("merge", "main", "try", "--into", "a b", code=10)["path"] == "a b"
     assert history.error("merge", "main", "try", "--into", "a b", "--dry-run", code=10)["path"] == "a b"
-    assert heads(history) == {**before, "same": before["try"]}
+    assert refs_of(history) == {**before, "same": before["try"]}
 
 
 def test_dry_run_says_what_would_come_and_moves_nothing(history: Any, change: Any) -> None:
     change("mine", "main", {"own.txt": b"own\n"})
-    before = heads(history)
+    before = refs_of(history)
     lines = history.text("merge", "mine", "try", "--dry-run").splitlines()
     assert lines == [*TAKEN, "dry run: nothing was changed (merged)"]
     planned = history.json("merge", "mine", "try", "--dry-run")
@@ -130,7 +122,7 @@ def test_dry_run_says_what_would_come_and_moves_nothing(history: Any, change: An
     assert planned["changes"][0]["old"] is None
     assert planned["changes"][0]["new"]["size"] == 4
     assert planned["dry_run"] is True
-    assert heads(history) == before
+    assert refs_of(history) == before
     assert planned["state_id"] == history.json("merge", "mine", "try")["state_id"]
 
 
@@ -143,7 +135,7 @@ def test_dry_run_works_beside_a_writer(history: Any, change: Any) -> None:
 
 def test_conflicts_are_listed_and_nothing_moves(history: Any, change: Any) -> None:
     change("mine", "main", {"src/a.py": b"ours!\n", "run.sh": b"changed", "new.txt": b"mine"})
-    before = heads(history)
+    before = refs_of(history)
     said = history("merge", "mine", "try", code=6)
     rows = [line.split("\t") for line in said.stdout.splitlines()]
     assert rows == [
@@ -162,7 +154,7 @@ def test_conflicts_are_listed_and_nothing_moves(history: Any, change: Any) -> No
     assert conflicts["files/run.sh"]["ours"]["kind"] == "executable"
     assert conflicts["files/src/a.py"]["base"]["size"] == 14
     assert history("merge", "mine", "try", "--dry-run", code=6).stdout == said.stdout
-    assert heads(history) == before
+    assert refs_of(history) == before
 
 
 def test_a_file_in_the_place_of_a_directory(history: Any, change: Any) -> None:
@@ -196,13 +188,13 @@ def test_several_common_ancestors_are_named(history: Any, change: Any) -> None:
     two = change("two", "main", {"2": b"2"})
     change("left", "one", {"left": b""}, "two")
     change("right", "two", {"right": b""}, "one")
-    before = heads(history)
+    before = refs_of(history)
     error = history.error("merge", "left", "right", code=6)
     assert sorted(error["report"]["bases"]) == sorted([one, two])
     assert one[:12] in error["message"]
     assert two[:12] in error["message"]
     assert "--base" in error["message"]
-    assert heads(history) == before
+    assert refs_of(history) == before
     done = history.json("merge", "left", "right", "--base", "two")
     assert (done["base"], done["outcome"]) == (two, "merged")
     assert {"1", "2", "left", "right"} <= set(files(history, "left"))

@@ -6,9 +6,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-
-def heads(command: Any) -> dict[str, str]:
-    return {item["name"]: item["id"] for item in command.json("refs")["refs"]}
+from tests.cli.looking import refs_of
 
 
 def undo(command: Any, printed: str) -> None:
@@ -38,44 +36,44 @@ def test_list_of_nothing(command: Any) -> None:
 
 
 def test_set_and_its_undo(history: Any) -> None:
-    before = heads(history)
+    before = refs_of(history)
     done = history.json("refs", "set", "main", "try")
     assert (done["old"], done["new"]) == (before["main"], before["try"])
-    assert heads(history)["main"] == before["try"]
+    assert refs_of(history)["main"] == before["try"]
     undo(history, done["undo"])
-    assert heads(history) == before
+    assert refs_of(history) == before
     undo(history, printed_undo(history.text("refs", "set", "new", "main")))
-    assert heads(history) == before
+    assert refs_of(history) == before
 
 
 def test_delete_and_its_undo(history: Any) -> None:
-    before = heads(history)
+    before = refs_of(history)
     said = history.text("refs", "delete", "try")
     assert said.startswith(f"try is deleted (was {before['try'][:12]})\n")
-    assert set(heads(history)) == {"main"}
+    assert set(refs_of(history)) == {"main"}
     undo(history, printed_undo(said))
-    assert heads(history) == before
+    assert refs_of(history) == before
     history.error("refs", "delete", "nothing", code=3)
 
 
 def test_rename_and_its_undo(history: Any) -> None:
-    before = heads(history)
+    before = refs_of(history)
     said = history.text("refs", "rename", "try", "best")
-    assert heads(history) == {"main": before["main"], "best": before["try"]}
+    assert refs_of(history) == {"main": before["main"], "best": before["try"]}
     undo(history, printed_undo(said))
-    assert heads(history) == before
+    assert refs_of(history) == before
     assert history.error("refs", "rename", "try", "main", code=6)["kind"] == "conflict"
     history.error("refs", "rename", "nothing", "other", code=3)
-    assert heads(history) == before
+    assert refs_of(history) == before
 
 
 def test_undo_can_be_undone(history: Any) -> None:
-    before = heads(history)
+    before = refs_of(history)
     history("refs", "delete", "try")
     done = history.json("refs", "undo", "try")
     assert (done["old"], done["new"]) == (None, before["try"])
     undo(history, done["undo"])
-    assert set(heads(history)) == {"main"}
+    assert set(refs_of(history)) == {"main"}
     history("refs", "undo", "try")
     said = history.text("refs", "undo", "try")
     assert printed_undo(said)
@@ -102,17 +100,17 @@ def test_names_follow_gits_rules(history: Any) -> None:
 
 def test_fork(history: Any) -> None:
     done = history.json("fork", "try", "more")
-    assert done["id"] == heads(history)["try"] == heads(history)["more"]
+    assert done["id"] == refs_of(history)["try"] == refs_of(history)["more"]
     assert "a fork of main" in history.text("fork", "main", "again")
     assert history.error("fork", "main", "try", code=6)["kind"] == "conflict"
     assert history.error("fork", "nothing", "other", code=3)["kind"] == "not-found"
     assert history.json("refs", "history", "more")["moves"][0]["reason"] == "fork of try"
-    identity = heads(history)["main"]
+    identity = refs_of(history)["main"]
     assert history.json("fork", identity[:10], "by-id")["id"] == identity
 
 
 def test_ids_that_are_too_short_or_fit_nothing(history: Any) -> None:
-    identity = heads(history)["main"]
+    identity = refs_of(history)["main"]
     code = history("log", identity[:3], code=3).exit_code
     assert code == 3
     assert history.json("log", identity[:4])["snapshots"][0]["id"] == identity

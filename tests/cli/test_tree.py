@@ -12,12 +12,9 @@ import pytest
 
 import casstore
 from casstore.mcts import StateTree
+from tests.cli.looking import refs_of
 
 README_BYTES = 1690
-
-
-def heads(command: Any) -> dict[str, str]:
-    return {item["name"]: item["id"] for item in command.json("refs")["refs"]}
 
 
 def rows(said: str) -> list[list[str]]:
@@ -165,7 +162,7 @@ def test_the_state_of_a_node_is_a_state_like_any_other(searched: Any, tmp_path: 
 
 
 def test_prune_shows_its_plan_and_keeps_what_it_is_told(searched: Any) -> None:
-    before = heads(searched)
+    before = refs_of(searched)
     words = ("tree", "prune", "search", "--keep-best", "1")
     planned = searched.json(*words, "--dry-run")
     assert planned["plan"] == {
@@ -179,14 +176,14 @@ def test_prune_shows_its_plan_and_keeps_what_it_is_told(searched: Any) -> None:
     assert lines[:3] == ["keep:  the best 1 by value", "kept:  3 nodes", "to go: 3 nodes, 210 B of their own"]
     assert lines[3].split("\t") == ["2", "2", "0.1", '{"tool": "two"}']
     assert lines[-1] == "dry run: nothing was changed"
-    assert heads(searched) == before
+    assert refs_of(searched) == before
     done = searched.json(*words)
     assert (done["plan"], done["dry_run"]) == (planned["plan"], False)
-    assert (done["old"], done["new"]) == (before["search"], heads(searched)["search"])
+    assert (done["old"], done["new"]) == (before["search"], refs_of(searched)["search"])
     assert [node["id"] for node in searched.json("tree", "search")["nodes"]] == [0, 1, 3]
     assert searched.json("log", "search")["snapshots"][0]["message"] == "pruned: the best 1 by value"
     searched(*shlex.split(done["undo"])[3:])
-    assert heads(searched) == before
+    assert refs_of(searched) == before
     assert len(searched.json("tree", "search")["nodes"]) == 6
 
 
@@ -213,11 +210,11 @@ def test_what_is_kept(searched: Any, words: tuple[str, ...], kept: set[int]) -> 
 
 
 def test_prune_of_nothing_saves_nothing(searched: Any) -> None:
-    before = heads(searched)
+    before = refs_of(searched)
     said = searched.text("tree", "prune", "search", "--keep-subtree", "0")
     assert said.splitlines()[-1] == "nothing to take out: nothing was changed"
     assert searched.json("tree", "prune", "search", "--keep-subtree", "0")["undo"] is None
-    assert heads(searched) == before
+    assert refs_of(searched) == before
 
 
 def test_what_was_pruned_comes_free(searched: Any) -> None:

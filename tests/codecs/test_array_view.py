@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,12 +128,6 @@ def test_a_file_that_ends_early_is_noticed() -> None:
         with pytest.raises(CorruptionError, match="ends before"):
             view[:, 0]
         assert view[0, 0] == 0
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 @pytest.fixture

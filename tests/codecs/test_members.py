@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +12,6 @@ from casstore.branches import Branch
 from casstore.codecs import BytesFactory, Members, default_registry
 from casstore.errors import FactoryError, InvalidInputError, NotFoundError
 from casstore.format.entry import object_entry
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 @pytest.fixture

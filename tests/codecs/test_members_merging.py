@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,6 @@ from casstore.branches import Branch
 from casstore.codecs import Members
 from casstore.format.entry import object_entry
 from casstore.tree import scan
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 def plain(value: Any) -> Any:

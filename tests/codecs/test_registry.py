@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,27 +56,28 @@ def test_a_registration_shows_at_once_in_every_registry_below() -> None:
     assert top.encode("x").data == b"2x"
 
 
-def test_threads_see_registrations_in_order() -> None:
+def test_threads_see_registrations_in_order(hurry: Callable[[], None]) -> None:
     top = Registry()
     top.register(Text(mark="0"), [str])
     low = Registry(top)
     latest = [0]
     wrong: list[tuple[int, int]] = []
     stop = threading.Event()
+    barrier = threading.Barrier(4, action=hurry)
 
     def read() -> None:
+        barrier.wait()
         while not stop.is_set():
             before = latest[0]
             found = int(low.encode("").data)
             if found < before:
                 wrong.append((before, found))
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
     threads = [threading.Thread(target=read) for _ in range(3)]
     try:
         for thread in threads:
             thread.start()
+        barrier.wait()
         for number in range(1, 300):
             top.register(Text(mark=str(number)), [str])
             latest[0] = number
@@ -83,7 +85,6 @@ def test_threads_see_registrations_in_order() -> None:
         stop.set()
         for thread in threads:
             thread.join()
-        sys.setswitchinterval(interval)
     assert not wrong
 
 

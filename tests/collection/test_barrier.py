@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,13 +21,7 @@ from casstore.format.entry import snapshot_entry
 from casstore.format.kinds import CHUNK, KIND_NAMES
 from casstore.testing.model import noise
 from casstore.tree import apply
-from tests.snapshots.driving import collect, commit, edited, open_backend, tree_of
-
-
-@pytest.fixture(params=["segments", "files", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
+from tests.snapshots.driving import collect, commit, edited, tree_of
 
 
 def plan(store: casstore.Store) -> casstore.GcPlan:

@@ -7,7 +7,6 @@ import gc
 import os
 import random
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,6 @@ from casstore.format.snapshot import decode_snapshot
 from casstore.testing.model import noise
 from tests.collection.test_gc import age
 from tests.snapshots.driving import collect, commit, open_backend, tree_of
-
-
-@pytest.fixture(params=["segments", "files", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
 
 
 def below(store: casstore.Store, start: Address) -> set[Address]:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 import casstore
 from casstore import KeepRule
 from casstore.testing.model import noise
+from tests.full_disk.disk import tmpfs
 from tests.snapshots.driving import backend_config, commit
 
 MIB = 1024 * 1024
@@ -71,38 +70,19 @@ def test_freed_bytes_are_blocks_that_came_back(backend: str, tmp_path: Path) -> 
         store.verify()
 
 
-@pytest.fixture
-def own_file_system(tmp_path: Path) -> Iterator[Path]:
-    """A small file system that nobody else writes, so that ``df`` tells of the store alone."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        # Lazily: what a failed test left open must not leave the mount behind.
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def free(place: Path) -> int:
-    """Free bytes, as ``df`` shows them."""
-    seen = os.statvfs(place)
-    return seen.f_bavail * seen.f_frsize
-
-
-def test_freed_bytes_are_what_df_shows(own_file_system: Path) -> None:
-    path = own_file_system / "store"
-    with casstore.open(path, config=backend_config("segments")) as store:
+def test_freed_bytes_are_what_df_shows(tmp_path: Path) -> None:
+    # Of its own, so that ``df`` tells of the store alone.
+    with (
+        tmpfs(tmp_path / "disk", 64 * MIB) as disk,
+        casstore.open(disk.path / "store", config=backend_config("segments")) as store,
+    ):
+        path = disk.path / "store"
         fill(store)
         _, files = blocks(path)
         index = index_bytes(path)
-        before = free(own_file_system)
+        before = disk.free()
         report = cut(store)
-        gained = free(own_file_system) - before
+        gained = disk.free() - before
         # The index grows and shrinks on its own, and is no part of the figure.
         grown = index_bytes(path) - index
         assert report.freed_bytes > 3 * MIB

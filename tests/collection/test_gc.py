@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,6 @@ from casstore.testing.model import noise
 from tests.snapshots.driving import collect, commit, open_backend, tree_of
 
 ON_DISK = ["segments", "files"]
-
-
-@pytest.fixture(params=[*ON_DISK, "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
 
 
 def count(store: casstore.Store) -> int:
@@ -265,7 +260,8 @@ def test_collecting_twice_does_nothing_more(store: casstore.Store) -> None:
     again = collect(store)
     assert (again.deleted_objects, again.deleted_bytes, again.freed_bytes) == (0, 0, 0)
     assert again.waiting_segments == 0
-    assert store.plan_gc(grace_seconds=0).segments == {}
+    with store.plan_gc(grace_seconds=0) as plan:
+        assert plan.segments == {}
 
 
 def test_everything_can_go(store: casstore.Store) -> None:
@@ -296,10 +292,38 @@ def test_periods_are_whole_numbers(store: casstore.Store) -> None:
 
 
 def test_the_periods_of_the_store_hold_where_none_is_given(store: casstore.Store) -> None:
-    assert (store.plan_gc().grace_seconds, store.plan_gc().undo_keep_seconds) == (3600, 7 * 24 * 3600)
+    with store.plan_gc() as plan:
+        assert (plan.grace_seconds, plan.undo_keep_seconds) == (3600, 7 * 24 * 3600)
     store.configure(grace_seconds=5, undo_keep_seconds=6)
-    plan = store.plan_gc()
-    assert (plan.grace_seconds, plan.undo_keep_seconds) == (5, 6)
+    with store.plan_gc() as plan:
+        assert (plan.grace_seconds, plan.undo_keep_seconds) == (5, 6)
+
+
+def test_a_plan_that_is_forgotten_is_dropped_with_a_warning(store: casstore.Store) -> None:
+    plan: GcPlan | None = store.plan_gc(grace_seconds=0)
+    assert len(store.storage.backend.watches()) == 1
+    with pytest.warns(ResourceWarning, match="neither executed nor dropped"):
+        plan = None
+    assert plan is None
+    assert store.storage.backend.watches() == []
+
+
+def test_a_plan_that_ended_is_forgotten_in_silence(store: casstore.Store) -> None:
+    collect(store)
+    store.plan_gc(grace_seconds=0).drop()
+    with store.plan_gc(grace_seconds=0):
+        pass
+    store.put(noise(9000, 1))
+    failed = store.plan_gc(grace_seconds=0)
+    with pytest.raises(ZeroDivisionError):
+        failed.execute(lambda phase, done, total: 1 // 0)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError):
+        GcPlan()  # type: ignore[call-arg]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del failed
+        gc.collect()
+    assert store.storage.backend.watches() == []
 
 
 def test_a_reader_collects_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ from casstore.tree import apply
 from tests.collection.test_deltas import edited as edited_text
 from tests.collection.test_deltas import words
 from tests.snapshots.driving import collect, commit, open_backend, tree_of
-
-
-@pytest.fixture(params=["segments", "files", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
 
 
 def plan(store: casstore.Store, grace: int = 0) -> casstore.GcPlan:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,6 @@ from casstore.tree import walk_nodes
 from tests.snapshots.driving import SMALL, collect, commit, damage_of, edited, open_backend
 
 ON_DISK = ["segments", "files"]
-
-
-@pytest.fixture(params=[*ON_DISK, "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
 
 
 def drop(store: casstore.Store, address: Address | None) -> None:

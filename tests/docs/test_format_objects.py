@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 
 import casstore
 from casstore.codecs import Members, Packed, default
+from casstore.codecs.array_view import ArrayView
+from casstore.codecs.arrays import MAX_ARRAY_BYTES
 from casstore.codecs.messagepack import FROZENSET, INTEGER, PAIRS, SET, TUPLE, TYPED
 from casstore.errors import CorruptionError, FactoryError
 from casstore.format.entry import decode_entry
@@ -24,6 +28,12 @@ from tests.docs.test_format import BLOCKS, parse_hex, rows, section
 def shown(name: str) -> bytes:
     """The bytes of a block of the page."""
     return parse_hex(BLOCKS[name][1])
+
+
+def array_of(kind: str, item_bytes: int, shape: tuple[int, ...], items: bytes) -> bytes:
+    """A content as the table of "Arrays" says."""
+    head = struct.pack(f"<BcBB{len(shape)}Q", 1, kind.encode(), item_bytes, len(shape), *shape)
+    return head + items
 
 
 def same(a: Any, b: Any) -> bool:
@@ -83,6 +93,32 @@ def test_members() -> None:
         assert branch.commit().roots["objects"] == root
 
 
+def test_booleans_are_stored_as_0_and_1() -> None:
+    for stored in ([0, 1, 2, 255], [[7]], 3, 0, []):
+        array = numpy.array(stored, "u1").view("?")
+        encoded = REGISTRY.encode(array).data
+        assert encoded == array_of("b", 1, array.shape, bytes(min(item, 1) for item in array.view("u1").flat))
+        assert same(REGISTRY.decode("ndarray", 1, encoded), array)
+    stored = numpy.array([[0, 3, 1], [2, 0, 0]], "u1").view("?")
+    assert REGISTRY.encode(stored.T).data == array_of("b", 1, (3, 2), bytes((0, 1, 1, 0, 1, 0)))
+
+
+def test_the_booleans_of_a_slice_are_those_that_it_read() -> None:
+    with ArrayView(io.BytesIO(array_of("b", 1, (4, 1), bytes((0, 1, 2, 1))))) as view:
+        assert view[:2].tolist() == [[False], [True]]
+        with pytest.raises(CorruptionError):
+            view[2:]
+
+
+def test_the_bound_of_a_shape() -> None:
+    # NumPy makes none beyond it either, so whatever can be put can be read.
+    for dtype, shape in (("u1", (0, MAX_ARRAY_BYTES)), ("f8", (MAX_ARRAY_BYTES // 8, 0)), ("c16", (2**29, 0, 2**29))):
+        assert REGISTRY.decode("ndarray", 1, array_of(dtype[0], int(dtype[1:]), shape, b"")).shape == shape
+        assert REGISTRY.encode(numpy.empty(shape, dtype)).data == array_of(dtype[0], int(dtype[1:]), shape, b"")
+    with pytest.raises(ValueError, match=r"Maximum|too"):
+        numpy.empty((0, MAX_ARRAY_BYTES + 1), "u1")
+
+
 def test_the_extension_codes() -> None:
     stated = [row[2] for row in rows(section("MessagePack")) if row[0].isdigit()]
     numbers = [int(row[0]) for row in rows(section("MessagePack")) if row[0].isdigit()]
@@ -108,6 +144,10 @@ def test_the_types_of_the_table() -> None:
         ("ndarray", b"\x02" + object_examples.EXAMPLES["object-array"][1:]),
         ("ndarray", object_examples.EXAMPLES["object-array"] + b"\0"),
         ("ndarray", object_examples.EXAMPLES["object-array"].replace(b"i", b"x")),
+        ("ndarray", array_of("b", 1, (2,), b"\x01\x02")),  # a boolean that is neither
+        ("ndarray", array_of("b", 1, (), b"\xff")),
+        ("ndarray", array_of("u", 1, (0, 2**63), b"")),  # shapes beyond the bound
+        ("ndarray", array_of("f", 8, (2**30, 0, 2**30), b"")),
         ("msgpack", bytes.fromhex("cc 01")),  # 1 in two bytes
         ("msgpack", bytes.fromhex("c7 03 03 92 02 01")),  # a set out of order
         ("msgpack", bytes.fromhex("c7 03 03 92 01 01")),  # and with one item twice

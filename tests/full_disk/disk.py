@@ -9,20 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 PAGE = 4096
 
 
-class Unavailable(Exception):
-    """No file system can be mounted here."""
-
-
-def _run(*words: str) -> None:
+def _needed(*words: str) -> None:
+    """Runs what not every machine has or allows; skips the test where that fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise Unavailable(str(error)) from None
+        pytest.skip(f"no file system can be mounted here: {error}")
     if done.returncode:
-        raise Unavailable(f"{' '.join(words)}: {done.stderr.strip()}")
+        pytest.skip(f"no file system can be mounted here: {' '.join(words)}: {done.stderr.strip()}")
+
+
+def _unmount(path: Path) -> None:
+    # Lazily: what a failed test left open must not leave the mount behind.
+    subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 class Disk:
@@ -62,39 +66,34 @@ class Disk:
 
     def read_only(self, on: bool) -> None:
         """Remounts."""
-        _run("mount", "-o", "remount,ro" if on else "remount,rw", str(self.path))
+        subprocess.run(["mount", "-o", "remount,ro" if on else "remount,rw", str(self.path)], check=True)
 
 
 @contextmanager
 def tmpfs(path: Path, size: int) -> Iterator[Disk]:
-    """A file system in memory.
-
-    Raises:
-        Unavailable: This process may not mount.
-    """
+    """A file system in memory; the test is skipped where this process may not mount."""
     path.mkdir(exist_ok=True)
-    _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
+    _needed("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
     try:
         yield Disk(path)
     finally:
-        _run("umount", "-l", str(path))
+        _unmount(path)
 
 
 @contextmanager
 def ext4(path: Path, size: int) -> Iterator[Disk]:
     """A file system in a file: with a journal, delayed allocation, and blocks that it keeps for itself.
 
-    Raises:
-        Unavailable: There are no loop devices, or they may not be used.
+    The test is skipped where there are no loop devices, or they may not be used.
     """
     path.mkdir(exist_ok=True)
     image = path.parent / f"{path.name}.img"
     with image.open("wb") as file:
         file.truncate(size)
-    _run("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", str(image))
-    _run("mount", "-o", "loop", str(image), str(path))
+    _needed("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", str(image))
+    _needed("mount", "-o", "loop", str(image), str(path))
     try:
         yield Disk(path)
     finally:
-        _run("umount", "-l", str(path))
+        _unmount(path)
         image.unlink()

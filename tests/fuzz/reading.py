@@ -76,9 +76,14 @@ def read_everything(store: casstore.Store) -> int:
     if all(entry.raw_bytes <= LARGE for _, entry in entries) and _sizes(store, entries) <= LARGE:
         attempt(store.verify)
     attempt(lambda: store.verify(read_data=False))
-    attempt(lambda: str(store.plan_gc(grace_seconds=0)))
+    attempt(lambda: _plan(store))
     attempt(store.plan_retention)
     return reader.read
+
+
+def _plan(store: casstore.Store) -> str:
+    with store.plan_gc(grace_seconds=0) as plan:
+        return str(plan)
 
 
 def _read_some(reader: Reader, items: Callable[[], Iterable[Any]]) -> list[Any]:

@@ -108,6 +108,11 @@ NOT_HEALED: tuple[str, ...] = ("segment condemned",)
 """What `repair` cannot know better: it takes the word of the index that all of a condemned segment was moved out."""
 
 
+def explain(store: casstore.Store) -> None:
+    with store.plan_gc(grace_seconds=0) as plan:
+        plan.explain()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_values_of_the_index(tmp_path: Path, name: str) -> None:
     path = tmp_path / "store"
@@ -122,7 +127,7 @@ def test_values_of_the_index(tmp_path: Path, name: str) -> None:
             for action in (
                 lambda: store.put(b"new" * 600),
                 lambda: store.refs.__setitem__("new", store.snapshot("main")),
-                lambda: store.plan_gc(grace_seconds=0).explain(),
+                lambda: explain(store),
                 store.sync,
             ):
                 with contextlib.suppress(CasstoreError):

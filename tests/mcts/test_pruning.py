@@ -3,20 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import casstore
 from casstore.errors import ClosedError, ConflictError, InvalidInputError
 from casstore.mcts import Node, StateTree, best, path, subtree
 from casstore.mcts.keeping import Keep
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as opened:
-        yield opened
 
 
 @pytest.fixture

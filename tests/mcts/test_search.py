@@ -18,12 +18,6 @@ POLICY = pytest.mark.parametrize("policy", ["puct", "uct"])
 Policy = Literal["puct", "uct"]
 
 
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as opened:
-        yield opened
-
-
 def walk(branch: Branch, rng: random.Random) -> Iterator[tuple[int, dict[str, int], float]]:
     """Steps of 1 to 3 from 0 to 12 at most, in any order; many ways lead to one place."""
     place = branch.objects.get("place", 0)

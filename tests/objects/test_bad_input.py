@@ -20,12 +20,6 @@ from tests.objects.loading_fakes import LONG, Gate, Monitor, begun, until
 
 
 @pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
 def home(store: casstore.Store) -> Iterator[Materializer]:
     found = Materializer(store, threads=1)
     yield found

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,17 +22,6 @@ class Agent(Document):
     step: int = 0
     log: list[Any] = growing()
     goal: str
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
-def branch(store: casstore.Store) -> Branch:
-    return store.branch()
 
 
 # -- a document where something else stands

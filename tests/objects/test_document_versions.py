@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import copy
-import typing
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,29 +20,7 @@ from casstore.errors import (
 from casstore.objects.document import Document, growing
 from casstore.objects.document_saving import blocks
 from casstore.objects.tracking import TrackedDict
-
-
-class Memory(Document):
-    step: int = 0
-    notes: dict[str, Any] = {}  # noqa: RUF012
-    messages: list[Any] = growing()
-    goal: str
-    shared: ClassVar[int] = 3
-    other: typing.ClassVar[int] = 4
-    _cache: int = 5
-
-
-@pytest.fixture
-def branch() -> Iterator[Branch]:
-    with casstore.open(":memory:") as store:
-        yield store.branch()
-
-
-def saved(branch: Branch, **values: Any) -> Memory:
-    memory = Memory(**values)
-    memory.save(branch, "agent")
-    return memory
-
+from tests.objects.samples import Memory, saved
 
 # -- versions
 

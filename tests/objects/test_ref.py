@@ -7,7 +7,6 @@ import gc
 import os
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,36 +16,7 @@ from casstore.errors import ClosedError, FactoryError, InvalidInputError, NotFou
 from casstore.format.entry import directory_entry, object_entry
 from casstore.objects import Materializer, Status
 from casstore.objects.held import is_shareable
-
-
-class Thing:
-    """Can be referred to weakly."""
-
-    def __init__(self, **parts: Any) -> None:
-        self.__dict__.update(parts)
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
-def snapshot(store: casstore.Store) -> casstore.Snapshot:
-    branch = store.branch()
-    branch.objects["memory"] = {"step": 3, "notes": ["a", "b"]}
-    branch.objects["blob"] = b"x" * 20_000
-    branch.objects["short"] = "text"
-    branch.objects["none"] = None
-    return branch.commit(ref="main")
-
-
-@pytest.fixture
-def home(store: casstore.Store) -> Iterator[Materializer]:
-    found = Materializer(store)
-    yield found
-    found.close(discard=True)
+from tests.objects.samples import Thing
 
 
 def test_a_ref_goes_from_unloaded_to_loaded_and_back(home: Materializer, snapshot: casstore.Snapshot) -> None:

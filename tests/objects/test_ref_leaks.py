@@ -6,7 +6,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,39 +16,10 @@ from casstore.errors import InvalidInputError, NotFoundError
 from casstore.format.entry import object_entry
 from casstore.mcts import StateTree
 from casstore.objects import Materializer, Ref, Status
+from tests.objects.samples import Thing
 
 ROUNDS = [pytest.param(5_000, id="a_share"), pytest.param(100_000, id="all", marks=pytest.mark.slow)]
 """Rounds of loading and unloading: all of them take half a minute, so a share is run each time."""
-
-
-class Thing:
-    """Can be referred to weakly."""
-
-    def __init__(self, **parts: Any) -> None:
-        self.__dict__.update(parts)
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
-def snapshot(store: casstore.Store) -> casstore.Snapshot:
-    branch = store.branch()
-    branch.objects["memory"] = {"step": 3, "notes": ["a", "b"]}
-    branch.objects["blob"] = b"x" * 20_000
-    branch.objects["short"] = "text"
-    branch.objects["none"] = None
-    return branch.commit(ref="main")
-
-
-@pytest.fixture
-def home(store: casstore.Store) -> Iterator[Materializer]:
-    found = Materializer(store)
-    yield found
-    found.close(discard=True)
 
 
 def ring(home: Materializer, length: int) -> list[Ref[Any]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,19 +13,6 @@ import casstore
 from casstore.errors import FactoryError, NotFoundError
 from casstore.objects import Materializer, Prefetcher, Ref, Status
 from tests.objects.loading_fakes import LONG, Gate, until
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
-
-
-@pytest.fixture
-def home(store: casstore.Store) -> Iterator[Materializer]:
-    found = Materializer(store)
-    yield found
-    found.close(discard=True)
 
 
 def meanwhile(ref: Ref[Any], change: Callable[[], Any]) -> None:

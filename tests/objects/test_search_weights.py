@@ -6,7 +6,6 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,12 +18,6 @@ from casstore.mcts import Node, StateTree
 from casstore.objects import Materializer, Prefetcher
 from casstore.objects.reach import LEAST_REST_SECONDS, LONG_SECONDS, NEW_NODES, RESTS, SearchWeights
 from tests.objects.loading_fakes import LONG, Monitor, blocked
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    with casstore.open(":memory:") as store:
-        yield store
 
 
 def visit(node: Node, number: int = 1) -> None:

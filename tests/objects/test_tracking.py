@@ -14,17 +14,9 @@ import pytest
 
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.objects.tracking import MISSING, FieldChange, StateTracker, TrackedDict
+from tests.objects.samples import sample
 
 Point = namedtuple("Point", "x y")
-
-
-def sample() -> dict[str, Any]:
-    return {"step": 1, "memory": {"facts": ["a", "b"], "score": 0.5}, "log": [{"n": 0}, {"n": 1}, {"n": 2}]}
-
-
-@pytest.fixture
-def tracker() -> StateTracker:
-    return StateTracker(sample())
 
 
 # -- changes

@@ -8,23 +8,13 @@ import gc
 import pickle
 import sys
 import weakref
-from typing import Any
 
 import numpy
 import pytest
 
 from casstore.errors import InvalidInputError, NotFoundError
 from casstore.objects.tracking import StateTracker, TrackedDict, TrackedList
-
-
-def sample() -> dict[str, Any]:
-    return {"step": 1, "memory": {"facts": ["a", "b"], "score": 0.5}, "log": [{"n": 0}, {"n": 1}, {"n": 2}]}
-
-
-@pytest.fixture
-def tracker() -> StateTracker:
-    return StateTracker(sample())
-
+from tests.objects.samples import sample
 
 # -- arrays
 

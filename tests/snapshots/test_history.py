@@ -13,6 +13,7 @@ from casstore.format.canonical import canonical_json
 from casstore.format.event import event_facts
 from casstore.format.kinds import EVENT
 from casstore.snapshots import Snapshot
+from casstore.snapshots.ancestors import best_common_ancestors
 
 
 def at(store: casstore.Store, time_ns: int, *parents: Snapshot) -> Snapshot:
@@ -62,6 +63,13 @@ def test_log_is_all_that_a_plain_walk_finds(shape: list[tuple[int, list[int]]]) 
             assert any(snapshot.id in earlier.parents for earlier in logged[:place])
 
 
+def give_up_parents(store: casstore.Store, snapshot: casstore.Snapshot) -> None:
+    backend = store.storage.backend
+    payload = canonical_json({"type": "shallow", "number": backend.next_event(), "snapshot": snapshot.id.hex()})
+    backend.put([store.storage.record(EVENT, event_address(payload), payload)])
+    backend.sync(event_facts(payload))
+
+
 def test_a_missing_parent_is_damage_unless_it_was_given_up() -> None:
     with casstore.open(":memory:") as store:
         base = at(store, 1)
@@ -72,13 +80,33 @@ def test_a_missing_parent_is_damage_unless_it_was_given_up() -> None:
             list(store.log(top))
         assert caught.value.address == base.id
         assert middle.id.hex()[:12] in str(caught.value)
-        backend = store.storage.backend
-        payload = canonical_json({"type": "shallow", "number": backend.next_event(), "snapshot": middle.id.hex()})
-        backend.put([store.storage.record(EVENT, event_address(payload), payload)])
-        backend.sync(event_facts(payload))
+        give_up_parents(store, middle)
         assert list(store.log(top)) == [top, middle]
         # Only those of that snapshot: the parents of others must be there.
         other = at(store, 4, top)
         store.storage.backend.delete([top.id])
         with pytest.raises(casstore.CorruptionError):
             list(store.log(other))
+
+
+def test_what_was_given_up_may_be_there_in_part() -> None:
+    """A collection takes it one snapshot after the other, in the order of their ids, and others read meanwhile."""
+    with casstore.open(":memory:") as store:
+        first = at(store, 1)
+        second = at(store, 2, first)
+        middle = at(store, 3, second)
+        top = at(store, 4, middle)
+        left, right = at(store, 5, top), at(store, 6, top)
+        give_up_parents(store, middle)
+        store.storage.backend.delete([first.id])
+        assert list(store.log(top)) == [top, middle, second]
+        assert best_common_ancestors(store.snapshots, [left.id], [right.id]) == [top.id]
+        # Who reaches it by another way too was promised all of it.
+        other = at(store, 7, top, second)
+        with pytest.raises(casstore.CorruptionError) as caught:
+            list(store.log(other))
+        assert caught.value.address == first.id
+        for sides in (([other.id], [left.id]), ([left.id], [other.id])):
+            with pytest.raises(casstore.CorruptionError) as caught:
+                best_common_ancestors(store.snapshots, *sides)
+            assert caught.value.address == first.id

@@ -7,27 +7,22 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import casstore
 from casstore.address import Address
+from casstore.errors import NotFoundError
 from casstore.format.event import encode_ref_move, event_facts
 from casstore.osfile import OsFiles
+from casstore.snapshots import Snapshots
 from casstore.storage.opening import open_storage
 from casstore.testing.faults import FaultyFiles
 from tests.snapshots.driving import commit, open_backend
 
 BACKENDS = ["segments", "files", "memory"]
 ON_DISK = ["segments", "files"]
-
-
-@pytest.fixture(params=BACKENDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
 
 
 def test_refs_are_a_mapping_in_the_order_of_names(store: casstore.Store) -> None:
@@ -318,3 +313,28 @@ def test_event_facts_are_what_a_move_writes(store: casstore.Store) -> None:
     move = store.refs.compare_and_set("main", None, snapshot)
     for key, value in event_facts(encode_ref_move(move)).items():
         assert store.storage.backend.fact(key) == value
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_ref_that_goes_while_it_is_read_is_no_damage(
+    store: casstore.Store, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    one, two = commit(store, {"a": b"1"}), commit(store, {"a": b"2"})
+    store.refs["main"] = one
+    get = Snapshots.get
+
+    def slow(snapshots: Snapshots, snapshot_id: Address) -> casstore.Snapshot:
+        if snapshot_id == one.id:
+            # Between the look at the ref and the look at what it names, another thread does all this.
+            if moved:
+                store.refs["main"] = two
+            else:
+                del store.refs["main"]
+            raise NotFoundError("collected", address=snapshot_id)
+        return get(snapshots, snapshot_id)
+
+    monkeypatch.setattr(Snapshots, "get", slow)
+    if moved:
+        assert store.refs["main"] == two
+    else:
+        assert store.refs.get("main") is None

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from blake3 import blake3
@@ -20,15 +18,7 @@ from casstore.format.kinds import SNAPSHOT
 from casstore.snapshots import Snapshot
 from casstore.testing.model import Files, noise, states
 from casstore.tree import apply, build
-from tests.snapshots.driving import SMALL, commit, edited, open_backend, tree_of
-
-BACKENDS = ["segments", "files", "memory"]
-
-
-@pytest.fixture(params=BACKENDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
+from tests.snapshots.driving import SMALL, commit, edited, tree_of
 
 
 def golden(store: casstore.Store) -> Snapshot:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -15,13 +14,7 @@ from casstore.format.kinds import NODE
 from casstore.snapshots import FilesView, decode_key, encode_key
 from casstore.testing.model import Files, noise, states
 from casstore.tree import build
-from tests.snapshots.driving import SMALL, commit, open_backend
-
-
-@pytest.fixture(params=["segments", "files", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[casstore.Store]:
-    with open_backend(request.param, tmp_path / "store") as opened:
-        yield opened
+from tests.snapshots.driving import SMALL, commit
 
 
 @given(states())

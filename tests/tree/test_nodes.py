@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import tracemalloc
+from collections.abc import Callable
 
 from casstore.address import Address
 from casstore.format.node import decode_node
@@ -86,22 +86,22 @@ def test_written_nodes_are_not_read_again() -> None:
     assert records.reads == 1
 
 
-def test_threads_share_one_cache() -> None:
+def test_threads_share_one_cache(hurry: Callable[[], None]) -> None:
     nodes, _ = memory_nodes(cache_bytes=12_000)
     root = build(nodes, ITEMS)
     wrong: list[bytes] = []
 
+    barrier = threading.Barrier(4, action=hurry)
+
     def work(start: int) -> None:
+        barrier.wait()
         numbers = range(start, 20_000, 23)
         wrong.extend(KEYS[n] for n in numbers if lookup(nodes, root, KEYS[n]) != any_file(n))
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
     threads = [threading.Thread(target=work, args=(start,)) for start in (0, 0, 1, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    sys.setswitchinterval(interval)
     assert wrong == []
     assert nodes.used_bytes == sum(node.cost_bytes for node in nodes._cache.values()) <= 12_000

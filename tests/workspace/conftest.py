@@ -10,13 +10,8 @@ import pytest
 
 import casstore
 from casstore.workspace.changing import renaming
-
-
-@pytest.fixture
-def store() -> Iterator[casstore.Store]:
-    """A store in memory."""
-    with casstore.open(":memory:") as opened:
-        yield opened
+from tests.workspace.overlays import MakeOverlay, Overlay, bare_overlay, overlay_maker
+from tests.workspace.switching import Made, opened, unmounting
 
 
 @pytest.fixture
@@ -36,3 +31,21 @@ def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
     return tmp_path / "top"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    """A store, a directory saved as ``main``, its workspace."""
+    store, directory, workspace = opened(tmp_path)
+    with store, workspace, unmounting(tmp_path):
+        yield store, directory, workspace
+
+
+@pytest.fixture
+def make_overlay(store: casstore.Store, tmp_path: Path) -> MakeOverlay:
+    return overlay_maker(store, tmp_path)
+
+
+@pytest.fixture
+def bare(store: casstore.Store, tmp_path: Path) -> Overlay:
+    return bare_overlay(store, tmp_path)

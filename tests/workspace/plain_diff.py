@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import casstore
 from casstore.format.entry import INLINE_BYTES, Entry, directory_entry, file_entry, symlink_entry
 from casstore.tree.diff import Change
+from casstore.workspace.changing import renaming
 from casstore.workspace.changing.changer import TEMPORARY, Changer, clear_temporaries
 from casstore.workspace.scanning.fingerprint import Fingerprint
 from tests.workspace.trees import Node, Tree, read_tree, with_folders
@@ -167,3 +170,42 @@ def finish(store: casstore.Store, top: Path, new: Tree) -> None:
     assert seen[b"o"] == b"same"
     switch(store, top, new)
     assert read_tree(top) == with_folders(new)
+
+
+class Counted:
+    """Calls of the system that can change something, counted; the one with the number ``stop`` does not happen."""
+
+    NAMES = ("open", "mkdir", "rename", "unlink", "rmdir", "symlink", "link", "write", "fchmod", "chmod", "utime")
+
+    def __init__(self, patch: pytest.MonkeyPatch, stop: int, action: Any) -> None:
+        self.count = 0
+        self.active = True
+        for name in self.NAMES:
+            patch.setattr(os, name, self.wrap(getattr(os, name), stop, action))
+        patch.setattr(renaming, "_rename", self.wrap(renaming._rename, stop, action))
+
+    def wrap(self, function: Any, stop: int, action: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            if self.active:
+                self.count += 1
+                if self.count == stop:
+                    action()
+            return function(*arguments, **options)
+
+        return counted
+
+
+def run_killed(made: Changer, stop: int) -> bool:
+    """Runs it in a child that dies at call ``stop``; whether it came to that call."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                Counted(patch, stop, lambda: os._exit(9))
+                made.run()
+                os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9

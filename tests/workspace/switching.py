@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,14 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 import casstore
-from casstore.workspace import Workspace, checkout
+from casstore.snapshots import Change
+from casstore.workspace import Workspace, checkout, list_workspaces
 from casstore.workspace.overlay import list_mounts, unmount
 from tests.workspace.trees import Tree, read_tree, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLING = 0.03
 """Seconds after which a change of a file shows in its times."""
+
+Made = tuple[casstore.Store, Path, Workspace]
+"""A store, a directory saved as ``main``, its workspace."""
 
 START: Tree = {
     b"same": b"s" * 300,
@@ -39,6 +46,8 @@ OTHER: Tree = {
     b"new/in/folder": b"n" * 1000,
     b"empty/no more": b"",
 }
+LOCAL: Tree = {**START, b"small": b"local", b"d/two": ("x", b"two"), b"local/new": b"l" * 700, b"tool": ("->", b"d")}
+del LOCAL[b"d/one"]
 
 
 def settle() -> None:
@@ -163,3 +172,38 @@ def opened(top: Path, tree: Tree = START, **options: object) -> tuple[casstore.S
     workspace = Workspace(store, directory, **options)  # type: ignore[arg-type]
     workspace.snapshot("start", ref="main")
     return store, directory, workspace
+
+
+def with_other(made: Made, top: Path) -> Made:
+    """The same; ``other`` names another state."""
+    store, _, _ = made
+    store.refs["other"] = state_of(store, OTHER, top / "other")
+    return made
+
+
+def registry_of(store: casstore.Store) -> dict[str, bytes]:
+    """All that the store's folder of workspaces holds."""
+    top = Path(store.path, "workspaces")
+    return {str(place): place.read_bytes() for place in sorted(top.rglob("*")) if place.is_file()}
+
+
+def keys(changes: tuple[Change, ...]) -> list[str]:
+    return [change.key for change in changes]
+
+
+def states(store: casstore.Store) -> dict[str, str]:
+    """Directory → what state its workspace is in."""
+    return {one.path: one.state for one in list_workspaces(store)}
+
+
+def interrupt(workspace: Workspace, call: str = "placing.os.unlink") -> None:
+    """A switch to ``other`` that breaks off where it calls that, a name of ``casstore.workspace.changing``."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"casstore.workspace.changing.{call}", refuse)
+        with pytest.raises(casstore.StorageError):
+            workspace.switch("other")
+    assert workspace.interrupted

@@ -10,7 +10,6 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,16 +18,17 @@ from casstore.address import content_address
 from casstore.errors import CorruptionError, InvalidInputError, NotFoundError, StorageError
 from casstore.format.entry import file_entry, symlink_entry
 from casstore.tree.diff import Change
-from casstore.workspace.changing import renaming
 from casstore.workspace.changing.changer import clear_temporaries
 from tests.workspace.plain_diff import (
     LONG,
     SWEPT,
     TOKEN,
+    Counted,
     changer,
     entry_of,
     finish,
     names_left,
+    run_killed,
     switch,
 )
 from tests.workspace.trees import Tree, read_tree, with_folders, write_tree
@@ -63,29 +63,6 @@ def test_missing_or_damaged_content_changes_nothing(store: casstore.Store, top: 
         with changer(store, top, changes=changes) as made, pytest.raises(error):
             made.run()
         assert read_tree(top) == {b"a": b"1", b"gone": b"2"}, number
-
-
-class Counted:
-    """Calls of the system that can change something, counted; the one with the number ``stop`` does not happen."""
-
-    NAMES = ("open", "mkdir", "rename", "unlink", "rmdir", "symlink", "link", "write", "fchmod", "chmod", "utime")
-
-    def __init__(self, patch: pytest.MonkeyPatch, stop: int, action: Any) -> None:
-        self.count = 0
-        self.active = True
-        for name in self.NAMES:
-            patch.setattr(os, name, self.wrap(getattr(os, name), stop, action))
-        patch.setattr(renaming, "_rename", self.wrap(renaming._rename, stop, action))
-
-    def wrap(self, function: Any, stop: int, action: Any) -> Any:
-        def counted(*arguments: Any, **options: Any) -> Any:
-            if self.active:
-                self.count += 1
-                if self.count == stop:
-                    action()
-            return function(*arguments, **options)
-
-        return counted
 
 
 @pytest.mark.usefixtures("every_way")
@@ -137,22 +114,12 @@ def test_kill_at_any_call_strands_nothing(store: casstore.Store, tmp_path: Path)
         same = looks(top / "o")
         with changer(store, top, new) as made:
             made.check()
-            child = os.fork()
-            if child == 0:
-                try:
-                    with pytest.MonkeyPatch.context() as patch:
-                        Counted(patch, stop, lambda: os._exit(9))
-                        made.run()
-                        os._exit(0)
-                finally:
-                    os._exit(1)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert code in (0, 9)
-        if code == 0:
+            killed = run_killed(made, stop)
+        if not killed:
             assert read_tree(top) == with_folders(new)
         finish(store, top, new)
         assert looks(top / "o") == same
-        if code == 0:
+        if not killed:
             break
     assert stop > 30
 

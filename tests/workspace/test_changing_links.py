@@ -28,10 +28,10 @@ from tests.workspace.plain_diff import (
     changes_between,
     fingerprints_of,
     names_left,
+    run_killed,
     switch,
 )
 from tests.workspace.switching import opened, settle
-from tests.workspace.test_changing_crashes import Counted
 from tests.workspace.trees import Node, Tree, contents, names, nodes, read_tree, trees, with_folders, write_tree
 
 Links = list[tuple[int, int]]
@@ -260,17 +260,7 @@ def test_after_a_kill_at_any_call_the_leftovers_share_files_with_what_is_changed
         write_tree(top, old)
         link(top, old, linked)
         with changer(store, top, new) as made:
-            child = os.fork()
-            if child == 0:
-                try:
-                    with pytest.MonkeyPatch.context() as patch:
-                        Counted(patch, stop, lambda: os._exit(9))
-                        made.run()
-                        os._exit(0)
-                finally:
-                    os._exit(1)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert code in (0, 9)
+            killed = run_killed(made, stop)
         # As the next command does: it looks, then clears, then changes.
         found = {path: node for path, node in read_tree(top).items() if b".casstore-" not in path}
         with changer(store, top, changes=changes_between(store, found, new)) as made:
@@ -280,7 +270,7 @@ def test_after_a_kill_at_any_call_the_leftovers_share_files_with_what_is_changed
             made.run()
         assert not names_left(top)
         assert read_tree(top) == with_folders(new)
-        if code == 0:
+        if not killed:
             break
     assert stop > 30
     assert cleared > 30

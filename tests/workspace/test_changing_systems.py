@@ -22,6 +22,7 @@ from casstore.errors import ConflictError, InvalidInputError, StorageError
 from casstore.workspace.changing import renaming
 from casstore.workspace.changing.placing import Placing
 from casstore.workspace.scanning.fingerprint import fingerprint_of
+from tests.full_disk.disk import tmpfs
 from tests.workspace.plain_diff import (
     LONG,
     SWEPT,
@@ -227,13 +228,18 @@ with casstore.open(":memory:") as store:
 """
 
 
+def untraced() -> dict[str, str]:
+    """The environment for nobody, who cannot write where those who measure coverage would have him write."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 def unprivileged(top: Path, tree: Tree) -> str:
     """Runs a switch as nobody; what it says."""
     script = _UNPRIVILEGED.format(path=sys.path, top=str(top), tree=tree)
     command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-c", script]
     if os.geteuid():
         command = command[5:]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=untraced())
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -245,7 +251,7 @@ def why_not_nobody() -> str:
         return ""
     code = f"import sys; sys.path[:0] = {sys.path!r}; import casstore"
     command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=untraced())
     return done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
 
 
@@ -340,17 +346,8 @@ def test_an_immutable_file_stops_the_run_and_nothing_is_lost(store: casstore.Sto
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+    with tmpfs(tmp_path / "disk", 1 << 20) as disk:
+        yield disk.path
 
 
 def test_a_full_disk_changes_nothing_and_the_run_completes_later(store: casstore.Store, small_disk: Path) -> None:

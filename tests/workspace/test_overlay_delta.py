@@ -18,23 +18,11 @@ from tests.workspace.overlays import (
     DEEP,
     MakeOverlay,
     Overlay,
-    bare_overlay,
     mounted,
-    overlay_maker,
     overlay_of,
     root_of,
 )
 from tests.workspace.trees import write_tree
-
-
-@pytest.fixture
-def make_overlay(store: casstore.Store, tmp_path: Path) -> MakeOverlay:
-    return overlay_maker(store, tmp_path)
-
-
-@pytest.fixture
-def bare(store: casstore.Store, tmp_path: Path) -> Overlay:
-    return bare_overlay(store, tmp_path)
 
 
 def test_a_removed_folder_is_one_whiteout(make_overlay: MakeOverlay) -> None:

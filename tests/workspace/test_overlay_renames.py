@@ -10,18 +10,11 @@ from pathlib import Path
 
 import pytest
 
-import casstore
 from casstore.format.entry import DIRECTORY
 from tests.workspace.overlays import (
     DEEP,
     MakeOverlay,
-    overlay_maker,
 )
-
-
-@pytest.fixture
-def make_overlay(store: casstore.Store, tmp_path: Path) -> MakeOverlay:
-    return overlay_maker(store, tmp_path)
 
 
 def test_a_renamed_folder_brings_its_content_along(make_overlay: MakeOverlay) -> None:

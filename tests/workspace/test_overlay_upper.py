@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import casstore
 from casstore.errors import ConflictError, InvalidInputError
 from casstore.format.entry import DIRECTORY
 from casstore.tree import diff
@@ -22,22 +21,9 @@ from tests.workspace.overlays import (
     DEEP,
     MakeOverlay,
     Overlay,
-    bare_overlay,
     mounted,
-    overlay_maker,
     run_python,
 )
-
-
-@pytest.fixture
-def make_overlay(store: casstore.Store, tmp_path: Path) -> MakeOverlay:
-    return overlay_maker(store, tmp_path)
-
-
-@pytest.fixture
-def bare(store: casstore.Store, tmp_path: Path) -> Overlay:
-    return bare_overlay(store, tmp_path)
-
 
 # -- marks that kernels make elsewhere, or later
 

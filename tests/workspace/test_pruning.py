@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,25 +12,16 @@ import pytest
 
 import casstore
 from casstore.format.workspace_files import Info
-from casstore.workspace import Workspace, checkout, fork_to, list_workspaces, plan_prune_workspaces
+from casstore.workspace import checkout, fork_to, plan_prune_workspaces
 from casstore.workspace.overlay import Upper, list_mounts, probing, unmount
 from casstore.workspace.overlay.overlaid import upper_cache_key
 from casstore.workspace.registry import Registry
 from tests.workspace.overlays import need_overlay
-from tests.workspace.switching import opened, settle, unmounting
-
-Made = tuple[casstore.Store, Path, Workspace]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        yield store, directory, workspace
-
-
-def states(store: casstore.Store) -> dict[str, str]:
-    return {one.path: one.state for one in list_workspaces(store)}
+from tests.workspace.switching import (
+    Made,
+    settle,
+    states,
+)
 
 
 def test_a_plan_of_pruning_as_text(made: Made, tmp_path: Path) -> None:

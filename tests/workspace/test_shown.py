@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import casstore
 from casstore.workspace import Workspace
 from casstore.workspace.shown import letter_of
-from tests.workspace.switching import OTHER, START, become, opened, state_of
+from tests.workspace.switching import OTHER, START, Made, become, state_of
 from tests.workspace.trees import Tree
 
-Made = tuple[casstore.Store, Path, Workspace]
 LETTERS = {
     "files/d": "A",
     "files/d/deep/er/file": "D",
@@ -27,13 +23,6 @@ LETTERS = {
     "files/small": "M",
     "files/tool": "M",
 }
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace:
-        yield store, directory, workspace
 
 
 def letters(changes: tuple[casstore.Change, ...]) -> dict[str, str]:

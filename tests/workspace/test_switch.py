@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,37 +13,27 @@ from hypothesis import given, settings
 import casstore
 from casstore.workspace import Workspace, checkout
 from tests.workspace.switching import (
+    LOCAL,
     OTHER,
     START,
+    Made,
     assert_holds,
     become,
     collect,
     edit,
     looks,
     opened,
+    registry_of,
     state_of,
     temporary_names,
-    unmounting,
+    with_other,
 )
 from tests.workspace.trees import Tree, read_tree, trees, with_folders, write_tree
 
-Made = tuple[casstore.Store, Path, Workspace]
-LOCAL: Tree = {**START, b"small": b"local", b"d/two": ("x", b"two"), b"local/new": b"l" * 700, b"tool": ("->", b"d")}
-del LOCAL[b"d/one"]
-
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    """A store, a directory saved as ``main``, its workspace; ``other`` names another state."""
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        store.refs["other"] = state_of(store, OTHER, tmp_path / "other")
-        yield store, directory, workspace
-
-
-def registry_of(store: casstore.Store) -> dict[str, bytes]:
-    top = Path(store.path, "workspaces")
-    return {str(place): place.read_bytes() for place in sorted(top.rglob("*")) if place.is_file()}
+def made(made: Made, tmp_path: Path) -> Made:
+    return with_other(made, tmp_path)
 
 
 # -- there and back

@@ -9,8 +9,6 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,38 +16,29 @@ import pytest
 import casstore
 from casstore.osfile import OsFiles
 from casstore.workspace import Selection, Workspace, checkout, list_workspaces
+from tests.full_disk.disk import tmpfs
 from tests.workspace.switching import (
+    LOCAL,
     OTHER,
     START,
+    Made,
     assert_holds,
     child,
     collect,
     edit,
+    interrupt,
     looks,
-    opened,
+    registry_of,
     state_of,
     temporary_names,
-    unmounting,
+    with_other,
 )
 from tests.workspace.trees import Tree, read_tree, with_folders, write_tree
 
-Made = tuple[casstore.Store, Path, Workspace]
-LOCAL: Tree = {**START, b"small": b"local", b"d/two": ("x", b"two"), b"local/new": b"l" * 700, b"tool": ("->", b"d")}
-del LOCAL[b"d/one"]
-
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    """A store, a directory saved as ``main``, its workspace; ``other`` names another state."""
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        store.refs["other"] = state_of(store, OTHER, tmp_path / "other")
-        yield store, directory, workspace
-
-
-def registry_of(store: casstore.Store) -> dict[str, bytes]:
-    top = Path(store.path, "workspaces")
-    return {str(place): place.read_bytes() for place in sorted(top.rglob("*")) if place.is_file()}
+def made(made: Made, tmp_path: Path) -> Made:
+    return with_other(made, tmp_path)
 
 
 # -- in the way
@@ -123,23 +112,8 @@ def test_a_directory_whose_path_is_no_text(made: Made) -> None:
 # -- what the system does
 
 
-@contextmanager
-def small_tmpfs(place: Path, kilobytes: int) -> Iterator[None]:
-    """A file system of its own for ``place``; skips where none can be mounted."""
-    place.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk_loses_nothing_and_the_switch_goes_on(tmp_path: Path) -> None:
-    with casstore.open(str(tmp_path / "store")) as store, small_tmpfs(tmp_path / "disk", 512):
+    with casstore.open(str(tmp_path / "store")) as store, tmpfs(tmp_path / "disk", 512 << 10):
         big: Tree = {b"a/%d" % number: b"%d" % number * 30_000 for number in range(20)}
         state = state_of(store, big, tmp_path / "big")
         directory = tmp_path / "disk/work"
@@ -163,7 +137,7 @@ def test_a_full_disk_loses_nothing_and_the_switch_goes_on(tmp_path: Path) -> Non
 def test_a_full_store_loses_nothing(tmp_path: Path) -> None:
     write_tree(tmp_path / "work", {**LOCAL, b"filler": os.urandom(3_000_000)})
     before = looks(tmp_path / "work")
-    with small_tmpfs(tmp_path / "disk", 2048):
+    with tmpfs(tmp_path / "disk", 2048 << 10):
         store = casstore.open(str(tmp_path / "disk/store"))
         try:
             state = state_of(store, OTHER, tmp_path / "other")
@@ -191,7 +165,7 @@ def test_a_full_store_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_system_that_turns_read_only_midway(tmp_path: Path) -> None:
-    with casstore.open(str(tmp_path / "store")) as store, small_tmpfs(tmp_path / "disk", 4096):
+    with casstore.open(str(tmp_path / "store")) as store, tmpfs(tmp_path / "disk", 4096 << 10):
         directory = tmp_path / "disk/work"
         write_tree(directory, LOCAL)
         state = state_of(store, OTHER, tmp_path / "other")
@@ -217,7 +191,7 @@ def test_a_file_system_that_turns_read_only_midway(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [b"d", b"d/one", b"d/e/one"])
 def test_a_file_system_that_is_read_only_is_said_to_be(tmp_path: Path, path: bytes) -> None:
-    with casstore.open(str(tmp_path / "store")) as store, small_tmpfs(tmp_path / "disk", 4096):
+    with casstore.open(str(tmp_path / "store")) as store, tmpfs(tmp_path / "disk", 4096 << 10):
         write_tree(tmp_path / "disk/work", {path: b"1"})
         state = state_of(store, {b"d": b"2"}, tmp_path / "new")
         with Workspace(store, tmp_path / "disk/work") as workspace:
@@ -318,6 +292,7 @@ def test_two_processes_cannot_switch_at_once(made: Made, tmp_path: Path) -> None
     code = """
 import casstore
 from casstore.workspace import Workspace
+
 store = casstore.open(sys.argv[1])
 workspace = Workspace(store, sys.argv[2])
 def progress(phase, done, total):
@@ -424,18 +399,10 @@ def test_a_store_that_cannot_note_the_switch(made: Made, tmp_path: Path, number:
     assert read_tree(directory) == with_folders(LOCAL)
 
 
-def test_an_interrupted_switch_whose_goal_was_collected(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_switch_whose_goal_was_collected(made: Made) -> None:
     store, directory, workspace = made
     edit(directory, LOCAL)
-
-    def refuse(*arguments: object, **options: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("casstore.workspace.changing.staging.write_file", refuse)
-        with pytest.raises(casstore.StorageError):
-            workspace.switch("other")
-    assert workspace.interrupted
+    interrupt(workspace, "staging.write_file")
     workspace.close()
     store.refs.delete("other")
     collect(store)
@@ -447,17 +414,10 @@ def test_an_interrupted_switch_whose_goal_was_collected(made: Made, monkeypatch:
     assert not workspace.interrupted
 
 
-def test_an_interrupted_directory_that_is_moved(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_directory_that_is_moved(made: Made, tmp_path: Path) -> None:
     store, directory, workspace = made
     edit(directory, LOCAL)
-
-    def refuse(*arguments: object, **options: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("casstore.workspace.changing.placing.os.rmdir", refuse)
-        with pytest.raises(casstore.StorageError):
-            workspace.switch("other")
+    interrupt(workspace, "placing.os.rmdir")
     workspace.close()
     directory.rename(tmp_path / "moved")
     with Workspace(store, tmp_path / "moved") as moved:

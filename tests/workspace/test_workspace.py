@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import casstore
-from casstore.snapshots import Change
 from casstore.workspace import (
     Selection,
     Workspace,
@@ -24,29 +22,15 @@ from casstore.workspace import (
 from tests.workspace.switching import (
     OTHER,
     START,
+    Made,
     assert_holds,
     collect,
     edit,
+    keys,
     looks,
-    opened,
     state_of,
-    unmounting,
 )
 from tests.workspace.trees import Tree, read_tree, with_folders, write_tree
-
-Made = tuple[casstore.Store, Path, Workspace]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    """A store, a directory saved as ``main``, its workspace."""
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        yield store, directory, workspace
-
-
-def keys(changes: tuple[Change, ...]) -> list[str]:
-    return [change.key for change in changes]
 
 
 def keys_of(*trees: Tree) -> set[str]:

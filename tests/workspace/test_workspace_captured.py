@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import casstore
-from casstore.snapshots import Change
 from casstore.workspace import (
     Selection,
     Workspace,
@@ -19,30 +18,16 @@ from casstore.workspace import (
 from tests.workspace.switching import (
     OTHER,
     START,
+    Made,
     assert_holds,
     edit,
+    keys,
     looks,
     opened,
     settle,
     state_of,
-    unmounting,
 )
 from tests.workspace.trees import Tree, read_tree, write_tree
-
-Made = tuple[casstore.Store, Path, Workspace]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    """A store, a directory saved as ``main``, its workspace."""
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        yield store, directory, workspace
-
-
-def keys(changes: tuple[Change, ...]) -> list[str]:
-    return [change.key for change in changes]
-
 
 # -- a selection
 

@@ -6,13 +6,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import casstore
-from casstore.snapshots import Change
 from casstore.workspace import (
     Workspace,
     fork_to,
@@ -23,30 +21,17 @@ from tests.workspace.overlays import need_overlay
 from tests.workspace.switching import (
     OTHER,
     START,
+    Made,
     assert_holds,
     child,
     collect,
     edit,
+    keys,
     opened,
     state_of,
     unmounting,
 )
 from tests.workspace.trees import read_tree, with_folders, write_tree
-
-Made = tuple[casstore.Store, Path, Workspace]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    """A store, a directory saved as ``main``, its workspace."""
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        yield store, directory, workspace
-
-
-def keys(changes: tuple[Change, ...]) -> list[str]:
-    return [change.key for change in changes]
-
 
 # -- forks and programs
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,21 +27,15 @@ from casstore.workspace import (
 )
 from casstore.workspace.registry import Registry
 from tests.workspace.overlays import need_overlay
-from tests.workspace.switching import OTHER, START, collect, edit, opened, unmounting
+from tests.workspace.switching import (
+    OTHER,
+    START,
+    Made,
+    collect,
+    edit,
+    states,
+)
 from tests.workspace.trees import read_tree, with_folders, write_tree
-
-Made = tuple[casstore.Store, Path, Workspace]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        yield store, directory, workspace
-
-
-def states(store: casstore.Store) -> dict[str, str]:
-    return {one.path: one.state for one in list_workspaces(store)}
 
 
 def folder_of(store: casstore.Store, workspace: Workspace) -> Path:

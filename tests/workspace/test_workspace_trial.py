@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,32 +20,21 @@ from casstore.workspace import status as status_module
 from casstore.workspace.overlay import list_mounts
 from casstore.workspace.registry import Registry
 from tests.workspace.overlays import need_overlay, run_python
-from tests.workspace.switching import OTHER, START, collect, edit, opened, settle, state_of, unmounting
+from tests.workspace.switching import (
+    START,
+    Made,
+    collect,
+    edit,
+    interrupt,
+    settle,
+    with_other,
+)
 from tests.workspace.trees import read_tree, write_tree
-
-Made = tuple[casstore.Store, Path, Workspace]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
-    """A store with ``main`` and ``other``, a directory that holds ``main``, its workspace."""
-    store, directory, workspace = opened(tmp_path)
-    with store, workspace, unmounting(tmp_path):
-        store.refs["other"] = state_of(store, OTHER, tmp_path / "other")
-        yield store, directory, workspace
-
-
-def interrupt(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A switch to ``other`` that breaks off."""
-
-    def refuse(*arguments: object, **options: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("casstore.workspace.changing.placing.os.unlink", refuse)
-        with pytest.raises(casstore.StorageError):
-            workspace.switch("other")
-    assert workspace.interrupted
+def made(made: Made, tmp_path: Path) -> Made:
+    return with_other(made, tmp_path)
 
 
 # -- imports of a workspace
@@ -94,7 +82,7 @@ def test_an_imported_overlay_is_still_captured_whole(made: Made, tmp_path: Path)
 
 def test_nothing_is_imported_or_checked_out_amid_a_switch(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     store, directory, workspace = made
-    interrupt(workspace, monkeypatch)
+    interrupt(workspace)
     before, was = read_tree(directory), store.refs["main"]
 
     def never(*arguments: object, **options: object) -> None:
@@ -132,7 +120,7 @@ def test_nothing_is_imported_or_checked_out_amid_a_switch(made: Made, monkeypatc
 
 def test_a_new_directory_in_the_place_of_an_interrupted_one(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     store, directory, workspace = made
-    interrupt(workspace, monkeypatch)
+    interrupt(workspace)
     directory.rename(directory.parent / "kept aside")
     checkout(store, "main", directory)
     assert (directory / "small").read_bytes() == b"1"
@@ -276,6 +264,7 @@ def test_what_is_unreadable_is_said_in_words_for_every_command(tmp_path: Path) -
 import os
 import casstore
 from casstore.workspace import Workspace, import_directory
+
 with casstore.open(sys.argv[1]) as store:
     import_directory(store, sys.argv[2], ref="main")
     os.chmod(sys.argv[2] + "/secret", 0)

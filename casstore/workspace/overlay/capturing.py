@@ -25,7 +25,7 @@ from casstore.workspace.overlay.marks import WHITEOUT_DEVICE, Marks, lower_path
 from casstore.workspace.report import LeftOut
 from casstore.workspace.scanning.fingerprint import Fingerprint, fingerprint_of, is_settled
 from casstore.workspace.scanning.reading import Sink, read_file, read_symlink
-from casstore.workspace.scanning.scan import TEMPORARY, is_temporary
+from casstore.workspace.scanning.scan import TEMPORARY, is_temporary, special_kind
 from casstore.workspace.scanning.way import Way
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class UpperWalk:
             if not self._is_left_out(path):
                 self._put(folder, path, read_symlink(self._sink, fd, name))
         elif not stat.S_ISCHR(mode) or status.st_rdev != WHITEOUT_DEVICE:
-            self.left_out.append(LeftOut(os.fsdecode(path), f"{_special(mode)}; only its name is known"))
+            self.left_out.append(LeftOut(os.fsdecode(path), f"{special_kind(mode)}; only its name is known"))
 
     def _put(self, folder: UpperFolder, path: bytes, entry: Entry) -> None:
         self.edits[path] = entry
@@ -332,11 +332,3 @@ class UpperWalk:
         return ConflictError(
             f"{name!r} changed while it was read; nothing was stored. Try again when nothing writes to it.", path=name
         )
-
-
-def _special(mode: int) -> str:
-    if stat.S_ISFIFO(mode):
-        return "a FIFO"
-    if stat.S_ISSOCK(mode):
-        return "a socket"
-    return "a device"
