@@ -406,7 +406,9 @@ class SegmentBackend(IndexedBackend):
             try:
                 if os.path.exists(path):
                     self._os.unlink(path)
-                    self._os.sync_folder(self._files.folder)
+                # Also where it is gone: who removed it may have been killed before this, and once nothing is known of
+                # the segment, a file that a power loss brings back would be taken for a new one.
+                self._os.sync_folder(self._files.folder)
             except OSError as error:
                 raise StorageError(f"a segment could not be removed ({error}).", segment=segment, path=path) from error
             del self._blocked_by[segment]

@@ -115,3 +115,36 @@ def test_what_a_collection_removed_does_not_come_back_with_an_older_index(tmp_pa
     with casstore.open(path, config=config) as store:
         assert [*store.refs] == ["main"]
         store.verify()
+
+
+def test_a_segment_that_a_killed_collection_removed_stays_away(tmp_path: Path) -> None:
+    """The next opening forgets it; so its removal must be durable by then, or a power loss brings dead lists back."""
+    path, left = tmp_path / "store", tmp_path / "left"
+    with casstore.open(path, config=config_of("segments")) as store:
+        for number in range(6):
+            store.put(noise(5000 + number, number))
+    removed: dict[Path, bytes] = {}
+
+    def kill(call: Call) -> None:
+        if call.name == "unlink" and call.path.endswith(".seg") and not removed:
+            name = Path(call.path).relative_to(path)
+            removed[name] = (path / name).read_bytes()
+            shutil.copytree(path, left)
+            (left / name).unlink()
+
+    files = FaultyFiles(str(path))
+    with open_with(path, "segments", files) as store:
+        files.before = kill
+        store.plan_gc(grace_seconds=0, undo_keep_seconds=0).execute()
+        files.before = None
+    (name,) = removed
+    synced: list[str] = []
+
+    def watch(call: Call) -> None:
+        if call.name == "sync_folder":
+            synced.append(call.path)
+
+    files = FaultyFiles(str(left), watch)
+    with open_with(left, "segments", files) as store:
+        store.verify()
+    assert str(left / "segments") in synced
