@@ -39,6 +39,8 @@ _FIELDS: Final = ("segment", "offset", "path", "pid")
 _ADVICE: Final = {
     "wait for it, pass a timeout, or open read-only": "wait for it, or give it longer with `--timeout SECONDS`",
     "is in use by another process; open read-only": "is in use by another process; wait for it, then try again",
+    "with `casstore import DIR --ref NAME`": "with `casstore import DIR --ref NAME`, again if it was only imported "
+    "before and moved since, or if the index was made anew",
 }
 """What the library advises programs → what somebody can type instead."""
 

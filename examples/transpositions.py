@@ -107,7 +107,9 @@ def main() -> int:
     cheaper = costs[True][0] < costs[False][0] and costs[True][1] < costs[False][1]
     good = counted == {False: ways, True: states} and math.isclose(found[True], best) and cheaper
     print(
-        "\nMerging keeps each state once, and finds the best for less." if good else "\nThat is not what was claimed."
+        "\nMerging keeps each state once, and finds the best with fewer evaluations."
+        if good
+        else "\nThat is not what was claimed."
     )
     return 0 if good else 1
 

@@ -6,6 +6,7 @@ Damaged stretches are stepped over and told; nothing is written but the index.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +15,9 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from casstore.address import Address, event_address
+from casstore.address import Address, event_address, hex_address
 from casstore.errors import CorruptionError, FormatVersionError
-from casstore.format.event import HISTORY_CUT, event_facts, parse_event
+from casstore.format.event import HISTORY_CUT, SHALLOW, decode_ref_move, event_facts, is_lone, parse_event
 from casstore.format.index_entry import (
     BASE_FLAG,
     NEXT_EVENT,
@@ -107,7 +108,8 @@ def fill_index(
         decompress: Unpacks a record's stored bytes.
         skip: Segments to pass over, and what the index shall say of them.
         events: Payloads that the old index knows, by number: those in the segments come first. They are taken only
-            where segments are damaged or ``lost``: an old index may know moves that a collection has removed since.
+            where segments are damaged or ``lost``, and of those that history was cut up to only what no collection
+            takes: an old index may know moves that one has removed since.
         lost: Whether segments are missing.
         durable: What the old index says of segments, where it lacks nothing.
         stamps: When the old index says that an object was last used.
@@ -155,11 +157,9 @@ def fill_index(
         filled.records += ordinal
         changes[segment_key(segment)] = encode_segment(SegmentState(size, ordinal, False))
     cut = max(map(_history_cut, (*filled.events.values(), *(events or {}).values())), default=0)
-    for number, payload in (events or {}).items() if filled.stretches or lost else ():
-        if number not in filled.events and number > cut:
-            filled.events[number] = payload
-            filled.from_index.append(number)
     index.write(changes)
+    if filled.stretches or lost:
+        _take_known(index, filled, events or {}, cut)
     changes = _without_void_move(index, segments, filled, decompress, events or {}, durable)
     for number, payload in sorted(filled.events.items()):
         try:
@@ -170,6 +170,30 @@ def fill_index(
     changes[NEXT_SEGMENT] = encode_number(max(on_disk, default=0) + 1)
     index.write(changes)
     return filled
+
+
+def _take_known(index: Index, filled: Filled, known: Mapping[int, bytes], cut: int) -> None:
+    """Takes the events that only the old index knows; up to the cut of history those that stay for ever."""
+    latest: dict[str, int] = {}
+    stay: set[int] = set()
+    for number, payload in sorted({**known, **filled.events}.items()):
+        with contextlib.suppress(CorruptionError):
+            members = parse_event(payload)
+            if members["type"] == SHALLOW:
+                snapshot = hex_address(members.get("snapshot"))
+                if snapshot is not None and index.get(OBJECT + snapshot) is not None:
+                    # A mark goes with its snapshot.
+                    stay.add(number)
+                continue
+            move = decode_ref_move(payload)
+            if not is_lone(move):
+                latest[move.name] = number
+    # The latest move of a name says what the ref names, or that it is gone.
+    stay.update(latest.values())
+    for number, payload in known.items():
+        if number not in filled.events and (number > cut or number in stay):
+            filled.events[number] = payload
+            filled.from_index.append(number)
 
 
 def _without_void_move(

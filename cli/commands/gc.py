@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,9 @@ from ..views import facts_of
 if TYPE_CHECKING:
     from casstore import KeepRule, Store
     from casstore.collection import GcPlan, RetentionPlan
+
+
+_WORTH_TELLING_BYTES: Final = 1 << 16
 
 
 @store_command(
@@ -224,6 +227,12 @@ def _collect(
         call.out.line("dry run: nothing was changed")
     else:
         call.out.facts(facts_of(report))
+    young = sum(tally.bytes for tally in plan.young.values())
+    if young > max(plan.dead_bytes, _WORTH_TELLING_BYTES):
+        # So on a full disk: what a refused import had written is as young as can be.
+        call.out.note(
+            f"casstore: {format_size(young)} that nothing keeps are too young to be freed; `--grace 0` frees them now."
+        )
 
 
 def _explain(call: Call, store: Store, what: str, undo_keep: int | None, grace: int | None, accept_refs: bool) -> None:

@@ -17,6 +17,7 @@ from ..views import MAX_LISTED, kept_counts, left_out_json, short_id
 from ..workspaces import Ignore, chosen_selection, selection_options, usual_selection
 
 if TYPE_CHECKING:
+    from casstore import Store
     from casstore.workspace import ImportReport, Selection
 
 
@@ -68,7 +69,7 @@ def command(
         _survey(call, directory, ref, selection)
         return
     with call.write(create=True) as store:
-        selection = selection or usual_selection(store, directory)
+        selection = selection or _as_usual(call, store, directory, ref)
         with progress(as_json=call.out.as_json) as callback:
             report = import_directory(
                 store,
@@ -84,6 +85,29 @@ def command(
         _print(call, ref, report)
 
 
+def _as_usual(call: Call, store: Store, directory: str, ref: str) -> Selection:
+    """What was captured of the directory the last time; says where nothing is known of it, but the ref left things out.
+
+    So it is after the index was made anew, and in a copy of the directory.
+    """
+    from casstore.errors import CorruptionError
+    from casstore.workspace.selection import recorded_selection
+
+    selection = usual_selection(store, directory)
+    if selection.everything and ref in store.refs:
+        try:
+            before = recorded_selection(store.snapshot(ref).meta)
+        except CorruptionError:  # the import itself says so, where it needs that snapshot
+            return selection
+        options = [*(["--ignore git"] if before.ignore == "git" else []), *([] if before.keep_git else ["--no-git"])]
+        if options:
+            call.out.note(
+                f"casstore: {ref} was last imported with {' '.join(options)}, but not from this directory as the store "
+                f"knows it: nothing is left out now; give {' '.join(options)} to leave out the same."
+            )
+    return selection
+
+
 def _survey(call: Call, directory: str, ref: str, selection: Selection | None) -> None:
     """Says what an import would take. Makes no store; reads one that is there to know what was left out before."""
     from casstore.snapshots import check_ref_name
@@ -93,7 +117,7 @@ def _survey(call: Call, directory: str, ref: str, selection: Selection | None) -
     check_ref_name(ref)
     if selection is None and is_store(call.store_path):
         with call.read() as store:
-            selection = usual_selection(store, directory)
+            selection = _as_usual(call, store, directory, ref)
     with progress(as_json=call.out.as_json) as callback:
         found = survey(directory, exclude=call.store_path, selection=selection, progress=callback)
     if call.out.as_json:

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..session import Call, common_options, complete_state, help_example, store_command
 from ..units import format_time, json_time
 from ..views import first_line, move_json, move_row, short_id
+
+if TYPE_CHECKING:
+    from casstore import Snapshot, Store
 
 _ALL = "Also those that keep what was saved from workspaces."
 
@@ -34,36 +39,52 @@ def command(ctx: click.Context, everything: bool) -> None:
 @store_command("refs list", example="casstore --store state.cas refs list")
 @click.option("--all", "everything", is_flag=True, help=_ALL)
 def list_refs(call: Call, everything: bool) -> None:
-    """List refs with the snapshots that they name."""
+    """List refs with the snapshots that they name.
+
+    A snapshot that is lost or damaged is told in its line; the exit code is 4 then.
+    """
+    from casstore.errors import CorruptionError
     from casstore.snapshots.refs import WORKSPACE_PREFIX
+
+    hurt: list[CorruptionError] = []
+
+    def found(store: Store, name: str) -> Snapshot | None:
+        try:
+            return store.refs[name]
+        except CorruptionError as error:
+            hurt.append(error)
+            return None
 
     with call.read() as store:
         names = [name for name in sorted(store.refs) if everything or not name.startswith(WORKSPACE_PREFIX)]
-        items = ((name, store.refs[name]) for name in names)
+        items = ((name, found(store, name)) for name in names)
         if call.out.as_json:
-            call.out.json_stream(
-                {},
-                "refs",
-                (
-                    {
-                        "name": name,
-                        "id": snapshot.id,
-                        "state_id": snapshot.state_id,
-                        "time_ns": snapshot.time_ns,
-                        "time": json_time(snapshot.time_ns),
-                        "message": snapshot.message,
-                    }
-                    for name, snapshot in items
-                ),
+            call.out.json_stream({}, "refs", (_ref_json(store, name, snapshot) for name, snapshot in items))
+        else:
+            call.out.table(
+                ("ref", "snapshot", "time", "message"), (_ref_row(store, name, snapshot) for name, snapshot in items)
             )
-            return
-        call.out.table(
-            ("ref", "snapshot", "time", "message"),
-            (
-                (name, short_id(snapshot.id), format_time(snapshot.time_ns), first_line(snapshot.message))
-                for name, snapshot in items
-            ),
-        )
+    if hurt:
+        raise hurt[0]
+
+
+def _ref_json(store: Store, name: str, snapshot: Snapshot | None) -> dict[str, object]:
+    if snapshot is None:
+        return {"name": name, "id": store.refs.id_of(name), "state_id": None, "time_ns": None, "lost": True}
+    return {
+        "name": name,
+        "id": snapshot.id,
+        "state_id": snapshot.state_id,
+        "time_ns": snapshot.time_ns,
+        "time": json_time(snapshot.time_ns),
+        "message": snapshot.message,
+    }
+
+
+def _ref_row(store: Store, name: str, snapshot: Snapshot | None) -> tuple[str, ...]:
+    if snapshot is None:
+        return (name, short_id(store.refs.id_of(name)), "", "cannot be read")
+    return (name, short_id(snapshot.id), format_time(snapshot.time_ns), first_line(snapshot.message))
 
 
 @store_command("refs set", example="casstore --store state.cas refs set best 3f9c2a", writes=True)

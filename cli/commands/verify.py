@@ -29,8 +29,10 @@ def _mark(call: Call, damage: CorruptionError) -> None:
     except casstore.CasstoreError as error:
         call.out.note(f"the damage could not be marked ({error}); verify again when nobody writes the store.")
         return
+    if not count:
+        return
     marked = "1 damaged record is" if count == 1 else f"{count:,} damaged records are"
-    call.out.note(f"{marked} marked: run `casstore repair`, or import the same content again to heal.")
+    call.out.note(f"{marked} marked: import the same content again to heal.")
 
 
 @store_command("verify", example="casstore --store state.cas verify")
@@ -51,6 +53,7 @@ def command(call: Call, no_data: bool) -> None:
 
     damage: CorruptionError | None = None
     report: VerifyReport | None = None
+    listed = False
     with call.read() as store:
         try:
             with progress(as_json=call.out.as_json) as callback:
@@ -61,8 +64,11 @@ def command(call: Call, no_data: bool) -> None:
                 call.out.facts(fact for fact in facts_of(replace(error.report, damage=[])) if fact[0] != "damage")
                 for line in damage_lines(error.report):
                     call.out.line(line)
+                listed = True
     if damage is not None:
         _mark(call, damage)
+        if listed:  # the lines say what, and count what one record is to blame for once
+            raise CorruptionError("the store is damaged; run `casstore repair`, which names what heals it.")
         raise damage
     if call.out.as_json:
         call.out.json(sound=True, data_read=not no_data, report=report)

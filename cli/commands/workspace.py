@@ -41,7 +41,7 @@ def command(ctx: click.Context) -> None:
 
 @store_command("workspace list", example="casstore --store state.cas workspace list")
 def list_all(call: Call) -> None:
-    """List the directories that were checked out, forked or switched.
+    """List the directories that were checked out, forked, switched or saved; not those that were only imported.
 
     The state of each is ok; interrupted (in a switch); unmounted (`workspace mount` mounts it again); missing (the
     directory is gone, or another one took its place); or damaged (what the store knows of it cannot be read).
@@ -55,7 +55,8 @@ def list_all(call: Call) -> None:
         return
     if not infos:
         call.out.note(
-            "casstore: no workspaces yet; `casstore checkout STATE DIR` or `casstore fork STATE --to DIR` makes one."
+            "casstore: no workspaces yet; `casstore checkout STATE DIR` or `casstore fork STATE --to DIR` makes one; "
+            "`casstore workspace snapshot --dir DIR` lists one that was only imported."
         )
         return
     call.out.table(_COLUMNS, map(_row, infos))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,22 @@ def test_what_to_leave_out_stays_as_it_was_until_it_is_said_again(command: Any, 
     assert {"a.log", "b.log"}.isdisjoint(command.text("ls", "main").split())
     command("import", tree, "--ref", "main", "--ignore", "nothing")
     assert {"a.log", "b.log"} <= set(command.text("ls", "main").split())
+
+
+def test_a_directory_that_is_known_no_more_is_not_taken_whole_in_silence(command: Any, tree: Path) -> None:
+    (tree / ".gitignore").write_text("*.log\n")
+    (tree / "a.log").write_text("log")
+    command("import", tree, "--ref", "main", "--ignore", "git", "--no-git")
+    shutil.rmtree(command.store / "index")
+    command("workspace", "prune")  # makes the index anew, so that no other message is in the way
+    advice = "give --ignore git --no-git to leave out the same"
+    assert advice in command("import", tree, "--ref", "main", "--dry-run").stderr
+    assert "give" not in command("import", tree, "--ref", "other").stderr
+    shutil.rmtree(command.store / "index")
+    command("workspace", "prune")
+    assert advice in command("import", tree, "--ref", "main").stderr
+    assert "a.log" in command.text("ls", "main").split()
+    assert "give" not in command("import", tree, "--ref", "main").stderr
 
 
 def test_a_long_list_of_what_is_left_out_is_cut_as_text(command: Any, tree: Path) -> None:

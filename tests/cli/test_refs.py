@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any
 
+import casstore
+from casstore.address import parse_address
 from tests.cli.looking import refs_of
 
 
@@ -27,6 +30,27 @@ def test_list(history: Any) -> None:
     rows = [line.split("\t") for line in history.text("refs").splitlines()]
     assert [(row[0], row[3]) for row in rows] == [("main", "the start"), ("try", "tried X")]
     assert rows[0][1] == listed["refs"][0]["id"][:12]
+
+
+def test_a_snapshot_that_cannot_be_read_hides_no_other_ref(history: Any) -> None:
+    identity = refs_of(history)["try"]
+    with casstore.open(history.store, read_only=True) as store:
+        place = store.storage.locate(parse_address(identity))
+    segment = history.store / "segments" / f"{place.segment:08d}.seg"
+    data = bytearray(segment.read_bytes())
+    data[place.offset + 60] ^= 1
+    segment.write_bytes(data)
+    said = history("refs", code=4)
+    assert [line.split("\t")[0] for line in said.stdout.splitlines()] == ["main", "try"]
+    assert said.stdout.splitlines()[1] == f"try\t{identity[:12]}\t\tcannot be read"
+    assert "run `casstore repair`" in said.stderr
+    said = history("refs", "--json", code=4)
+    assert [(one["name"], one.get("lost")) for one in json.loads(said.stdout)["refs"]] == [
+        ("main", None),
+        ("try", True),
+    ]
+    assert json.loads(said.stdout)["refs"][1]["id"] == identity
+    assert json.loads(said.stderr)["error"]["kind"] == "corruption"
 
 
 def test_list_of_nothing(command: Any) -> None:

@@ -49,6 +49,9 @@ def test_gc_keeps_what_undo_needs(garbage: Any) -> None:
 def test_gc_keeps_what_is_young(garbage: Any) -> None:
     assert garbage.json("gc", "--undo-keep", "0")["report"]["freed_bytes"] < 500_000
     assert garbage("gc", "--grace", "soon", code=2).stdout == ""
+    for dry in ((), ("--dry-run",)):
+        assert "too young to be freed; `--grace 0` frees them now" in garbage("gc", "--undo-keep", "0", *dry).stderr
+    assert garbage("gc", "--undo-keep", "0", "--grace", "0").stderr == ""
 
 
 def test_gc_says_what_it_does(garbage: Any) -> None:
@@ -80,7 +83,8 @@ def test_verify_names_damage(history: Any, tree: Path) -> None:
     assert error["kind"] == "corruption"
     assert address in str(error["report"])
     said = history("verify", code=4)
-    assert "casstore: " in said.stderr
+    assert said.stderr.count("run `casstore repair`") == 1
+    assert "1 damaged record is marked" in said.stderr
     assert "import the same content again" in said.stderr
     assert address in said.output
     history.error("cat", "main:files/README.md", code=4)
