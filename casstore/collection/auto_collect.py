@@ -325,7 +325,9 @@ class AutoCollector:
         """Looks, for the thread; the seconds to wait, or None where the store is closed."""
         began = time.monotonic()
         try:
-            self.look()
+            if self.look() is not None:
+                # What it rests after a collection it knows by itself, and that is less where space is short.
+                return self.interval_seconds
         except ClosedError:
             return None
         except (CasstoreError, MemoryError) as error:

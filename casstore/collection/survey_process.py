@@ -78,7 +78,8 @@ def survey_elsewhere(storage: Storage, task: Task, path: str) -> Survey | None:
     )
     try:
         return _ask(sent)
-    except (OSError, EOFError):
+    except (OSError, EOFError, MemoryError, LookupError, TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        # No answer, or none that makes sense.
         return None
 
 

@@ -189,8 +189,8 @@ def disk_full(error: OSError | None) -> str:
         return f"space for collections cannot be held back ({error}); nothing of this was kept. See to the disk."
     what = os.strerror(errno.ENOSPC) if error is None else error.strerror
     return (
-        f"the disk is full ({what}); nothing of this was kept. Delete refs that are not needed and run `casstore gc`, "
-        "which has space held back for it, or free space elsewhere."
+        f"the disk is full ({what}); no state has what was being written. Delete refs that are not needed and run "
+        "`casstore gc`, with `--grace 0` for what was just written; space is held back for it. Or free space elsewhere."
     )
 
 

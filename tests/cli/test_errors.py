@@ -224,8 +224,14 @@ def test_interrupted(history: Any) -> None:
         )
         time.sleep(1.0)  # long enough to be waiting for the lock
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
+        for _ in range(10):
+            # On a busy machine it may still be starting, and Python drops what interrupts some of its callbacks.
+            process.send_signal(signal.SIGINT)
+            try:
+                _, complaint = process.communicate(timeout=5)
+                break
+            except subprocess.TimeoutExpired:
+                continue
     assert process.returncode == 130
     assert complaint.strip() == b"casstore: interrupted; run the command again to finish."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import sys
 import threading
 from pathlib import Path
@@ -143,6 +144,21 @@ def test_what_python_prints_when_it_starts_is_no_answer(tmp_path: Path, monkeypa
         monkeypatch.setattr(survey_process, "FEW_RECORDS", 0)
         monkeypatch.setattr(survey_process, "survey", None)
         assert collect(store).deleted_objects == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\xff" * 8, b"\xff" * 7 + b"\x7f", struct.pack("<Q", 3) + b"abc", struct.pack("<Q", 1) + b"\x80", bytes(8)],
+)
+def test_an_answer_that_makes_no_sense_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    """The survey is made here then."""
+    monkeypatch.setattr(survey_process, "_START", "import os; os.write({answer}, " + repr(answer) + "); {path!r}")
+    with open_backend("segments", tmp_path / "store") as store:
+        commit(store, {"a": noise(300, 1)}, ref="main")
+        store.put(noise(400, 2))
+        monkeypatch.setattr(survey_process, "FEW_RECORDS", 0)
+        assert collect(store).deleted_objects == 1
+        assert store.refs["main"].files["a"] == noise(300, 1)
 
 
 # -- doomed
