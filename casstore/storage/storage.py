@@ -115,16 +115,33 @@ class Storage:
         return found
 
     def get_many(self, addresses: Iterable[Address]) -> Iterator[bytes]:
-        """The whole contents of ``addresses``, in order, chunk by chunk verified; not kept in the hot cache."""
-        resolve = self._resolve
+        """The whole contents of ``addresses``, in order, verified; not kept in the hot cache."""
         for address in addresses:
             found = self.cache.get(check_address(address))
             if found is None:
-                found = resolve(address)
+                found = self._resolve(address)
                 if not isinstance(found, bytes):
-                    # Each chunk is verified, and the list by its own digest: a third hash would cost as much as both.
-                    found = b"".join([chunk for _, chunk in walk_chunks(address, resolve)])
+                    found = self._joined(address)
             yield found
+
+    def _joined(self, address: Address) -> bytes:
+        # BLAKE3 takes a third of the time, or less, for a whole content than for its chunks.
+        try:
+            data = b"".join([chunk for _, chunk in walk_chunks(address, self._unpacked)])
+            if blake3(data).digest() == address:
+                return data
+        except CorruptionError:
+            pass
+        # Chunk by chunk tells which of them it is, and marks it.
+        return join_content(address, walk_chunks(address, self._resolve))
+
+    def _unpacked(self, address: Address) -> bytes | ChunkList:
+        """As ``_resolve``, but a full chunk is not compared with its address."""
+        record = self.backend.get(address)
+        if record.kind == CHUNK and record.encoding != ZSTD_BASE:
+            stored = record.stored
+            return stored if record.encoding == RAW else decompress(record.encoding, stored, record.raw_bytes)
+        return self._resolve(address)
 
     def open_content(self, address: Address) -> ContentFile:
         """The content as a seekable, read-only, buffered binary file that reads only the chunks it needs.
