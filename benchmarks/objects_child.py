@@ -80,7 +80,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         for number in range(asked.get("rounds", 1)):
             if number:
                 # Another search of the same, which reads its pages again and saves its tree in the other's place.
-                pages = Plain(store) if asked["way"] == "plain" else Lazy(store, home)
+                pages = Plain(store)
                 del store.refs[SEARCH]
             search = Search(
                 store,

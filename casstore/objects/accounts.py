@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from casstore.errors import InvalidInputError
 from casstore.objects.successors import shape_of
 
 LEAST_SECONDS: Final = 0.0003
@@ -118,6 +119,8 @@ class Accounts:
     )
 
     def __init__(self, max_shapes: int, margin: float, busy: float | None = 1.0) -> None:
+        if busy is not None and not 0 <= busy <= 1:
+            raise InvalidInputError(f"busy is {busy!r}; give a share of the time, 0 to 1, or None to find out.")
         self.max_shapes = max_shapes
         self.margin = margin
         self.busy = 1.0 if busy is None else busy

@@ -105,7 +105,7 @@ class Prefetcher:
         self._home = weakref.ref(materializer)
         self._loader = materializer._loader
         self._memory = Memory(max_keys, max_shapes)
-        self._accounts = Accounts(max_shapes, self.margin, None if busy is None else check_priority(busy))
+        self._accounts = Accounts(max_shapes, self.margin, busy)
         self._least_seconds = LEAST_SECONDS if self.margin else 0.0
         # Reentrant, as what is looked up may run Python's collector, and that somebody's destructor.
         self._mind = threading.RLock()

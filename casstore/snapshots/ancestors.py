@@ -42,26 +42,30 @@ def _ancestors(
         snapshot = waiting.pop()
         if snapshot in found:
             continue
-        if snapshot not in parents:
-            try:
-                parents[snapshot] = snapshots.fields(snapshot).parents
-            except NotFoundError:
-                raise CorruptionError(
-                    f"the snapshot {snapshot.hex()} of this history is missing; name the base, or verify.",
-                    address=snapshot,
-                ) from None
+        above = _parents_of(snapshots, snapshot, parents)
+        if above is None:
+            raise CorruptionError(
+                f"the snapshot {snapshot.hex()} of this history is missing; name the base, or verify.",
+                address=snapshot,
+            )
         found.add(snapshot)
-        (given_up if snapshot in shallow else waiting).extend(parents[snapshot])
+        (given_up if snapshot in shallow else waiting).extend(above)
     # What was given up is there until a collection takes it, one snapshot after the other; so it may end anywhere.
     while given_up:
         snapshot = given_up.pop()
-        if snapshot in found:
-            continue
-        if snapshot not in parents:
-            try:
-                parents[snapshot] = snapshots.fields(snapshot).parents
-            except NotFoundError:
-                continue
-        found.add(snapshot)
-        given_up.extend(parents[snapshot])
+        if snapshot not in found and (above := _parents_of(snapshots, snapshot, parents)) is not None:
+            found.add(snapshot)
+            given_up.extend(above)
     return found
+
+
+def _parents_of(
+    snapshots: Snapshots, snapshot: Address, parents: dict[Address, tuple[Address, ...]]
+) -> tuple[Address, ...] | None:
+    """The parents of a snapshot, remembered in ``parents``; None where it is not there."""
+    if snapshot not in parents:
+        try:
+            parents[snapshot] = snapshots.fields(snapshot).parents
+        except NotFoundError:
+            return None
+    return parents[snapshot]

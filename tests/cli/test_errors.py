@@ -222,7 +222,7 @@ def test_interrupted(history: Any) -> None:
             ],
             stderr=subprocess.PIPE,
             # A shell without job control starts what runs behind it with SIGINT ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         time.sleep(1.0)  # long enough to be waiting for the lock
         assert process.poll() is None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import casstore
+from casstore.errors import InvalidInputError
 from casstore.objects import Materializer, Prefetcher
 from casstore.objects.accounts import (
     CREDIT_SECONDS,
@@ -176,6 +177,12 @@ def test_what_the_pool_does_costs_as_much_as_others_compute() -> None:
         assert account.credit == pytest.approx(CREDIT_SECONDS - 0.012 * busy + 0.001)
         # So many hits in a hundred, of loads that take one second, are worth the others.
         assert accounts.even == even == pytest.approx(busy * (1 - even))
+
+
+@pytest.mark.parametrize("busy", [-0.1, 1.5, float("nan")])
+def test_how_busy_others_are_is_a_share(store: casstore.Store, busy: float) -> None:
+    with Materializer(store) as home, pytest.raises(InvalidInputError, match="0 to 1"):
+        Prefetcher(home, busy=busy)
 
 
 def test_a_source_is_judged_by_what_a_waste_costs() -> None:
